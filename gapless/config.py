@@ -1,0 +1,167 @@
+"""All settings, in one typed home: read from the environment, `.env`, and what the native start wrote.
+
+Precedence, first wins: environment, `.env` in the project, `var/gapless.env` (written by `gapless up`), defaults.
+Nothing else reads `os.environ`.
+"""
+
+from __future__ import annotations
+
+from functools import cache
+from pathlib import Path
+from typing import Annotated, Literal
+from urllib.parse import urlsplit
+
+from pydantic import AliasChoices, BeforeValidator, Field, SecretStr, ValidationError, field_validator, model_validator
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+
+from gapless.errors import ConfigError
+
+
+def project_root() -> Path:
+    """The checkout this package runs from, or the current folder when it was installed as a wheel."""
+    checkout = Path(__file__).resolve().parent.parent
+    return checkout if (checkout / "pyproject.toml").exists() else Path.cwd()
+
+
+def include_dir() -> Path:
+    """Where the project's `include/` lies: in the checkout, or inside the installed wheel."""
+    packaged = Path(__file__).resolve().parent / "_include"
+    return packaged if packaged.exists() else project_root() / "include"
+
+
+BINANCE_SPOT_REST = "https://api.binance.com"
+BINANCE_UM_REST = "https://fapi.binance.com"
+BINANCE_VISION = "https://data.binance.vision"
+BINANCE_VISION_LIST = "https://s3-ap-northeast-1.amazonaws.com/data.binance.vision"
+BINANCE_SPOT_WS = "wss://stream.binance.com:9443"
+BINANCE_UM_WS = "wss://fstream.binance.com"
+
+
+def _no_slash(value: object) -> object:
+    return value.rstrip("/") if isinstance(value, str) else value
+
+
+Url = Annotated[str, BeforeValidator(_no_slash)]
+
+
+class Settings(BaseSettings):
+    """Every setting of Gapless. Names in the environment carry the prefix `GAPLESS_`, upper case."""
+
+    model_config = SettingsConfigDict(env_prefix="GAPLESS_", extra="ignore", frozen=True, populate_by_name=True)
+
+    mysql_url: SecretStr | None = None
+    redis_url: SecretStr | None = None
+    redis_control_url: SecretStr | None = None
+    var_dir: Path = Field(default_factory=lambda: project_root() / "var")
+    lake_uri: str = ""
+    hot_months: int = Field(default=3, ge=1)
+    budget_share: float = Field(default=0.8, gt=0, le=1)
+    symbols_file: Path = Field(default_factory=lambda: include_dir() / "symbols.yaml")
+
+    binance_spot_rest_url: Url = BINANCE_SPOT_REST
+    binance_um_rest_url: Url = BINANCE_UM_REST
+    binance_vision_url: Url = BINANCE_VISION
+    binance_vision_list_url: Url | None = None
+    binance_spot_ws_url: Url = BINANCE_SPOT_WS
+    binance_um_ws_url: Url = BINANCE_UM_WS
+
+    s3_endpoint_url: Url | None = None
+    aws_access_key_id: SecretStr | None = Field(default=None, validation_alias=AliasChoices("AWS_ACCESS_KEY_ID"))
+    aws_secret_access_key: SecretStr | None = Field(
+        default=None, validation_alias=AliasChoices("AWS_SECRET_ACCESS_KEY")
+    )
+    aws_region: str | None = Field(default=None, validation_alias=AliasChoices("AWS_REGION", "AWS_DEFAULT_REGION"))
+
+    @field_validator("mysql_url")
+    @classmethod
+    def _mysql(cls, value: SecretStr | None) -> SecretStr | None:
+        return _checked(value, ("mysql",), "mysql://user:password@host:3306/database", needs_path=True)
+
+    @field_validator("redis_url", "redis_control_url")
+    @classmethod
+    def _redis(cls, value: SecretStr | None) -> SecretStr | None:
+        return _checked(value, ("redis", "rediss"), "redis://:password@host:6379/0", needs_path=False)
+
+    @field_validator("lake_uri")
+    @classmethod
+    def _lake(cls, value: str) -> str:
+        if value and urlsplit(value).scheme not in ("file", "s3"):
+            raise ValueError("write file:///folder or s3://bucket/prefix")
+        return value.rstrip("/")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _drop_empty(cls, values: object) -> object:
+        """An empty variable means unset, as in a shell; only the listing URL knows an empty value of its own."""
+        if not isinstance(values, dict):
+            return values
+        return {k: v for k, v in values.items() if v != "" or k == "binance_vision_list_url"}
+
+    @property
+    def lake(self) -> str:
+        """The lake's URI; `file://<var>/lake` unless set."""
+        return self.lake_uri or f"file://{self.var_dir.resolve()}/lake"
+
+    @property
+    def vision_list_url(self) -> str | None:
+        """The archive's bucket listing, or None for `do not list` (it is only a hint)."""
+        if self.binance_vision_list_url is not None:
+            return self.binance_vision_list_url or None
+        return BINANCE_VISION_LIST if self.binance_vision_url == BINANCE_VISION else None
+
+    @property
+    def control_url(self) -> str | None:
+        """Redis for budget, bans and locks; the live server's database 1 unless set."""
+        if self.redis_control_url:
+            return self.redis_control_url.get_secret_value()
+        if not self.redis_url:
+            return None
+        return urlsplit(self.redis_url.get_secret_value())._replace(path="/1").geturl()
+
+    def rest_url(self, market: Literal["spot", "um"] | str) -> str:
+        """The REST base of a market, without a trailing slash."""
+        return self.binance_spot_rest_url if market == "spot" else self.binance_um_rest_url
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        return init_settings, env_settings, dotenv_settings
+
+
+def _checked(value: SecretStr | None, schemes: tuple[str, ...], example: str, *, needs_path: bool) -> SecretStr | None:
+    if value is None:
+        return None
+    parts = urlsplit(value.get_secret_value())
+    if parts.scheme not in schemes or not parts.hostname or (needs_path and not parts.path.strip("/")):
+        raise ValueError(f"write {example}")
+    return value
+
+
+def load_settings(**overrides: object) -> Settings:
+    """Settings from all sources, with `overrides` on top.
+
+    Raises:
+        ConfigError: a value is wrong; one line names the variable and what to write.
+    """
+    root = project_root()
+    files = (root / "var" / "gapless.env", root / ".env")
+    try:
+        return Settings(_env_file=files, **overrides)  # type: ignore[call-arg,arg-type]
+    except ValidationError as error:
+        first = error.errors()[0]
+        name = str(first["loc"][0]) if first["loc"] else "settings"
+        variable = name if name.startswith("AWS_") else f"GAPLESS_{name.upper()}"
+        reason = str(first["msg"]).removeprefix("Value error, ")
+        raise ConfigError(f"{variable} is wrong: {reason}") from None
+
+
+@cache
+def settings() -> Settings:
+    """The process's settings, read once."""
+    return load_settings()

@@ -1,0 +1,1 @@
+"""Words and values of the house: instruments, intervals, windows, schemas. Pure: no I/O, no clock."""
