@@ -1,0 +1,1 @@
+"""The only rooms that know an exchange's wire."""

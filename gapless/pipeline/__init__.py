@@ -1,0 +1,1 @@
+"""The steps as plain functions: a window in, a receipt out."""

@@ -1,0 +1,1 @@
+"""Is it true? Rules over bars, and what is said of those that break them."""

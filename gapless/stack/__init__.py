@@ -1,0 +1,1 @@
+"""The native stack: private servers and Airflow on this machine, without containers."""

@@ -1,0 +1,1 @@
+"""The WebSocket sidecar: live depth, trades and bars to Redis Streams."""
