@@ -1,4 +1,4 @@
-"""What the steps of a pipeline hand each other: batches of work, and receipts of what was done. JSON through msgspec."""
+"""What pipeline steps hand each other: batches of work and receipts of what was done. JSON through msgspec."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from gapless.domain.window import Window
 
 
 class Batch(msgspec.Struct, frozen=True):
-    """A piece of work: the bars of some symbols that complete in one window. Identified by what it is, not when it runs.
+    """A piece of work: the bars of some symbols that complete in one window. Known by what it is, not when it runs.
 
     Attributes:
         symbols: pairs of unified and raw symbol, in order.

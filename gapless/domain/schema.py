@@ -1,4 +1,4 @@
-"""The canonical shape of each dataset as Arrow schemas, and the text by which rows are compared across installations."""
+"""The canonical shape of each dataset as Arrow schemas, and the text by which installations compare rows."""
 
 from __future__ import annotations
 
