@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hypothesis
+
 pytest_plugins = [
     "tests.fixtures.data",
     "tests.fixtures.mysql",
@@ -9,3 +11,7 @@ pytest_plugins = [
     "tests.fixtures.replica",
     "tests.fixtures.s3",
 ]
+
+# A loaded machine must never decide a test, so Hypothesis counts examples and not milliseconds.
+hypothesis.settings.register_profile("gapless", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow])
+hypothesis.settings.load_profile("gapless")
