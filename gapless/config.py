@@ -49,6 +49,9 @@ class Settings(BaseSettings):
 
     model_config = SettingsConfigDict(env_prefix="GAPLESS_", extra="ignore", frozen=True, populate_by_name=True)
 
+    mode: Literal["real", "demo"] = "real"
+    """`demo`: this installation shows a generated market, and says so wherever its data appear."""
+
     mysql_url: SecretStr | None = None
     redis_url: SecretStr | None = None
     redis_control_url: SecretStr | None = None

@@ -57,6 +57,20 @@ class Banned(RateLimited):
     kind = "banned"
 
 
+class NotYet(GaplessError):
+    """What was asked for is not over by the exchange's clock.
+
+    Attributes:
+        retry_after_s: seconds from now until it will be, never negative.
+    """
+
+    kind = "not_yet"
+
+    def __init__(self, message: str, *, retry_after_s: float) -> None:
+        super().__init__(message)
+        self.retry_after_s = max(0.0, retry_after_s)
+
+
 class ValidationError(GaplessError):
     """Data breaks a rule of its schema and cannot be taken as it is."""
 
