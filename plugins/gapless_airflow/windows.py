@@ -1,0 +1,83 @@
+"""Which window a run means: one function for every way a run can start."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Any, NamedTuple
+
+from gapless.domain.window import DAY_MS, HOUR_MS, Window, to_ms
+from gapless.errors import ConfigError
+
+CATCH_UP_HOURS = 48
+"""How far back a run that keeps up with the present looks for windows without a receipt."""
+
+MAX_PARAM_WINDOW_MS = 7 * DAY_MS
+"""The longest window of the form: one run pages it in a handful of tasks; more belongs in a backfill of hourly runs."""
+
+
+class Assignment(NamedTuple):
+    """What a run is to do.
+
+    Attributes:
+        window: the run's own window; the bars that complete in it are taken.
+        catch_up_hours: hours before the window in which windows without a receipt are taken too; 0 for none.
+    """
+
+    window: Window
+    catch_up_hours: int
+
+
+def window(context: Mapping[str, Any]) -> Assignment:
+    """The window of a run, the same at every try of every task, however the run was started.
+
+    ======================================  =======================================================  ========
+    run                                     window                                                   catch-up
+    ======================================  =======================================================  ========
+    Params `start` and `end` given          `[start, end)`                                           0
+    scheduled                               its data interval                                        48 h
+    Airflow's backfill                      its data interval, exactly that hour                     0
+    manual with a logical date              the data interval that the timetable gives that date     0
+    manual without one (the UI's "now")     the last whole hour before the run was asked for         48 h
+    ======================================  =======================================================  ========
+
+    "Before the run was asked for" (`run_after`) rather than "now", so that a retry an hour later means the same
+    window. The host's clock only chooses the hour; whether its bars are closed is judged by the exchange's, in
+    `plan_hour`.
+
+    Args:
+        context: Airflow's task context; read are `params`, `dag_run`, `data_interval_start` and `data_interval_end`.
+
+    Raises:
+        ConfigError: the Params are half given, not times, or longer than seven days.
+    """
+    params: Mapping[str, Any] = context.get("params") or {}
+    start, end = params.get("start"), params.get("end")
+    if start or end:
+        return Assignment(_from_params(start, end), 0)
+
+    dag_run = context["dag_run"]
+    interval_start, interval_end = context.get("data_interval_start"), context.get("data_interval_end")
+    if interval_start is not None and interval_end is not None:
+        catch_up = CATCH_UP_HOURS if dag_run.run_type == "scheduled" else 0
+        return Assignment(Window(to_ms(interval_start), to_ms(interval_end)), catch_up)
+
+    return Assignment(last_whole_hour(dag_run.run_after), CATCH_UP_HOURS)
+
+
+def last_whole_hour(moment: datetime) -> Window:
+    """The hour `[h, h + 1)` that was over most recently at `moment`: 16:00-17:00 at 17:00:00 and at 17:59:59."""
+    end_ms = to_ms(moment.astimezone(UTC)) // HOUR_MS * HOUR_MS
+    return Window(end_ms - HOUR_MS, end_ms)
+
+
+def _from_params(start: object, end: object) -> Window:
+    if not start or not end:
+        raise ConfigError("params start and end go together: give both, or neither for the run's own hour")
+    asked = Window.of(str(start), str(end))
+    if asked.length_ms > MAX_PARAM_WINDOW_MS:
+        raise ConfigError(
+            f"{asked} is longer than the seven days one run takes: use Trigger > Backfill (a run an hour), "
+            "or `gapless backfill ohlcv` for history"
+        )
+    return asked
