@@ -32,8 +32,7 @@ soak: setup  ## the long benchmarks
 	$(BIN)/python -m benchmarks --soak
 
 lock: setup  ## compile requirements.txt and requirements-dev.txt anew from pyproject.toml
-	$(BIN)/uv pip compile -q --generate-hashes --no-header --no-annotate --extra airflow --extra quality --extra streamer pyproject.toml -o requirements.txt
-	$(BIN)/uv pip compile -q --generate-hashes --no-header --no-annotate --all-extras pyproject.toml -c requirements.txt -o requirements-dev.txt
+	$(BIN)/python -m scripts.lock
 
 purge:  ## remove what the project put on this machine, data included (asks; YES=1 does not)
 	@./bootstrap purge

@@ -6,6 +6,7 @@ Nothing else reads `os.environ`.
 
 from __future__ import annotations
 
+import os
 from functools import cache
 from pathlib import Path
 from typing import Annotated, Literal
@@ -146,16 +147,26 @@ def _checked(value: SecretStr | None, schemes: tuple[str, ...], example: str, *,
     return value
 
 
-def load_settings(**overrides: object) -> Settings:
+def environment() -> dict[str, str]:
+    """A copy of this process's environment, for the native stack, which hands parts of it to the servers it starts."""
+    return dict(os.environ)
+
+
+def load_settings(*, native: bool = True, **overrides: object) -> Settings:
     """Settings from all sources, with `overrides` on top.
+
+    Args:
+        native: whether to read `<var>/gapless.env` too; the native stack itself asks what the user alone has set.
 
     Raises:
         ConfigError: a value is wrong; one line names the variable and what to write.
     """
-    root = project_root()
-    files = (root / "var" / "gapless.env", root / ".env")
+    own = project_root() / ".env"
     try:
-        return Settings(_env_file=files, **overrides)  # type: ignore[call-arg,arg-type]
+        if not native:
+            return Settings(_env_file=(own,), **overrides)  # type: ignore[call-arg,arg-type]
+        var = Settings(_env_file=(own,), **overrides).var_dir  # type: ignore[call-arg,arg-type]
+        return Settings(_env_file=(var / "gapless.env", own), **overrides)  # type: ignore[call-arg,arg-type]
     except ValidationError as error:
         first = error.errors()[0]
         name = str(first["loc"][0]) if first["loc"] else "settings"
