@@ -1,0 +1,82 @@
+"""The replica's command line: options, and what they start. `gapless replica` and `python -m replica` share it."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import re
+
+from gapless.domain.instrument import Market
+from gapless.domain.window import parse_time
+from gapless.errors import ConfigError
+from replica.clock import ReplicaClock
+from replica.control import changed_limits, checked_speed
+from replica.exchange import Exchange
+from replica.limits import EXCHANGE_LIMITS
+from replica.market import GeneratedMarket
+from replica.server import serve_until_told
+from replica.source import GeneratedSource
+from replica.universe import default_universe, large_universe
+
+DEFAULT_SEED = "1"
+SUMMARY = "serve Binance's own REST protocol on loopback, from generated or recorded data, with scripted faults"
+EXAMPLES = """examples:
+  gapless replica --generate 7 --port 9000
+      a generated market of two dozen instruments at the host's time
+  gapless replica --generate 7 --start 2026-11-01T12:00 --speed 0
+      the same, its clock frozen; POST /replica/clock moves it
+  gapless replica --generate load --symbols 600
+      600 perpetuals for load tests
+
+When it answers, it prints one line of JSON with its URLs. Ctrl-C or SIGTERM ends it. docs/replica.md has the rest.
+"""
+_SEED = re.compile(r"[A-Za-z0-9._-]{1,32}")
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Adds the replica's options to a parser."""
+    parser.add_argument("--generate", metavar="SEED", help=f"seed of a generated market (default: {DEFAULT_SEED})")
+    parser.add_argument("--symbols", type=int, metavar="N", help="N perpetuals and some spot pairs, for load tests")
+    parser.add_argument("--port", type=int, default=0, metavar="N", help="port on 127.0.0.1 (default: a free one)")
+    parser.add_argument("--start", metavar="T", help="exchange time at the start, ISO 8601 (default: now)")
+    parser.add_argument("--speed", type=float, default=1.0, metavar="X", help="its pace; 0 freezes it (default: 1)")
+    parser.add_argument("--spot-weight", type=int, metavar="N", help="weight limit on spot; 0: none (default: 6000)")
+    parser.add_argument("--um-weight", type=int, metavar="N", help="weight limit on USD-M; 0: none (default: 2400)")
+    parser.add_argument("--die-with-parent", action="store_true", help="end when the process that started it ends")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Serves until told to end.
+
+    Raises:
+        ConfigError: an option is wrong, or the port is taken.
+    """
+    exchange = build(args)
+    asyncio.run(serve_until_told(exchange, args.port, die_with_parent=args.die_with_parent))
+    return 0
+
+
+def build(args: argparse.Namespace) -> Exchange:
+    """The exchange that the options describe.
+
+    Raises:
+        ConfigError: an option is wrong.
+    """
+    if not 0 <= args.port <= 65535:
+        raise ConfigError(f"--port must be between 0 and 65535, not {args.port}")
+    source = _generated(args)
+    start_ms = parse_time(args.start) if args.start else None
+    wishes = {Market.SPOT: args.spot_weight, Market.UM: args.um_weight}
+    changes = {market.value: {"weight_per_minute": value} for market, value in wishes.items() if value is not None}
+    clock = ReplicaClock(start_ms, checked_speed(args.speed))
+    return Exchange(source, clock, changed_limits(EXCHANGE_LIMITS, changes))
+
+
+def _generated(args: argparse.Namespace) -> GeneratedSource:
+    seed = args.generate or DEFAULT_SEED
+    if not _SEED.fullmatch(seed):
+        raise ConfigError(f"--generate takes a seed of letters, digits, dots and dashes, 32 at most, not {seed!r}")
+    if args.symbols is not None and not 1 <= args.symbols <= 5000:
+        raise ConfigError(f"--symbols must be between 1 and 5000, not {args.symbols}")
+    universe = default_universe() if args.symbols is None else large_universe(args.symbols)
+    return GeneratedSource(GeneratedMarket(seed, cached_days=max(768, (args.symbols or 0) * 5 // 4)), universe)

@@ -1,0 +1,148 @@
+"""The exchange itself, without a network: a request in, an answer out."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+from gapless.domain.instrument import Market
+from replica.clock import ReplicaClock
+from replica.info import exchange_info
+from replica.limits import EXCHANGE_LIMITS, Limiter, LimitRules
+from replica.query import InfoQuery, Params, info_query, kline_query, kline_weight, wants_micros
+from replica.refusal import Refusal, error_body
+from replica.source import Source
+from replica.stats import Stats
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """One request as the exchange sees it.
+
+    Attributes:
+        path: `/api/v3/klines`.
+        params: query parameters, decoded.
+        address: the client's IP address.
+        time_unit: its `X-MBX-TIME-UNIT` header.
+    """
+
+    path: str
+    params: Params
+    address: str
+    time_unit: str | None = None
+
+
+@dataclass(slots=True)
+class Answer:
+    """What goes back: status, headers, body; `rows` where the body is a list of bars."""
+
+    status: int
+    body: bytes
+    headers: dict[str, str]
+    content_type: str = "application/json"
+    rows: list[str] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoint:
+    """A path the replica serves: whose it is, what it is called in the counts, and what it weighs."""
+
+    market: Market
+    name: str
+    weight: Callable[[Mapping[str, str]], int]
+
+
+def _flat(weight: int) -> Callable[[Mapping[str, str]], int]:
+    return lambda _: weight
+
+
+ENDPOINTS = {
+    "/api/v3/ping": Endpoint(Market.SPOT, "ping", _flat(1)),
+    "/api/v3/time": Endpoint(Market.SPOT, "time", _flat(1)),
+    "/api/v3/exchangeInfo": Endpoint(Market.SPOT, "exchangeInfo", _flat(20)),
+    "/api/v3/klines": Endpoint(Market.SPOT, "klines", lambda params: kline_weight(Market.SPOT, params)),
+    "/fapi/v1/ping": Endpoint(Market.UM, "ping", _flat(1)),
+    "/fapi/v1/time": Endpoint(Market.UM, "time", _flat(1)),
+    "/fapi/v1/exchangeInfo": Endpoint(Market.UM, "exchangeInfo", _flat(1)),
+    "/fapi/v1/klines": Endpoint(Market.UM, "klines", lambda params: kline_weight(Market.UM, params)),
+}
+"""What is served, with the exchange's weights."""
+
+
+@dataclass(slots=True)
+class Exchange:
+    """Both markets over one source, with their limits and counts."""
+
+    source: Source
+    clock: ReplicaClock
+    limits: dict[Market, LimitRules] = field(default_factory=lambda: dict(EXCHANGE_LIMITS))
+    stats: Stats = field(default_factory=Stats)
+    limiters: dict[Market, Limiter] = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.limiters = {market: Limiter(self.limits[market]) for market in Market}
+
+    def set_limits(self, limits: dict[Market, LimitRules]) -> None:
+        """Puts other limits in force; counts and bans begin anew."""
+        self.limits = limits
+        self.limiters = {market: Limiter(limits[market]) for market in Market}
+
+    def answer(self, call: Call) -> Answer:
+        """The exchange's answer to a request, counted and weighed."""
+        endpoint = ENDPOINTS.get(call.path)
+        if endpoint is None:
+            self.stats.unknown_paths[call.path[:100] if len(self.stats.unknown_paths) < 100 else "..."] += 1
+            return Answer(404, b"<html><body><h2>404 Not found</h2></body></html>", {}, "text/html")
+        answer = self._answer(endpoint, call)
+        counts = self.stats.markets[endpoint.market]
+        counts.requests[endpoint.name] += 1
+        counts.statuses[answer.status] += 1
+        counts.rows += len(answer.rows or ())
+        return answer
+
+    def _answer(self, endpoint: Endpoint, call: Call) -> Answer:
+        now_ms = self.clock.now_ms()
+        weight = endpoint.weight(call.params)
+        verdict = self.limiters[endpoint.market].admit(call.address, weight, now_ms)
+        self.stats.markets[endpoint.market].weigh(weight, now_ms)
+        headers = used_weight_headers(endpoint.market, verdict.used)
+        kind = "application/json;charset=UTF-8" if endpoint.market is Market.SPOT else "application/json"
+        if verdict.status != 200:
+            if verdict.retry_after_s is not None:
+                headers["Retry-After"] = str(verdict.retry_after_s)
+            return Answer(verdict.status, error_body(-1003, verdict.message), headers, kind)
+        try:
+            return self._data(endpoint, call, now_ms, headers, kind)
+        except Refusal as refusal:
+            return Answer(refusal.status, refusal.body, headers, kind)
+
+    def _data(self, endpoint: Endpoint, call: Call, now_ms: int, headers: dict[str, str], kind: str) -> Answer:
+        market = endpoint.market
+        micros = wants_micros(market, call.time_unit)
+        time = now_ms * 1000 if micros else now_ms
+        if endpoint.name == "klines":
+            rows = self.source.rows(kline_query(market, call.params, micros=micros), now_ms)
+            return Answer(200, rows_body(rows), headers, kind, rows)
+        if endpoint.name == "exchangeInfo":
+            symbols = self.source.symbols(market, now_ms)
+            query: InfoQuery = info_query(market, call.params, symbols)
+            rules = self.limits[market]
+            body = exchange_info(market, query, symbols, mark=self.source.mark, rules=rules, time=time)
+            return Answer(200, body, headers, kind)
+        if endpoint.name == "time":
+            return Answer(200, json.dumps({"serverTime": time}, separators=(",", ":")).encode(), headers, kind)
+        return Answer(200, b"{}", headers, kind)
+
+
+def used_weight_headers(market: Market, used: int) -> dict[str, str]:
+    """The headers by which the exchange tells an address what it has used this minute; spot sends two."""
+    headers = {"X-MBX-USED-WEIGHT-1M": str(used)}
+    if market is Market.SPOT:
+        headers["X-MBX-USED-WEIGHT"] = str(used)
+    return headers
+
+
+def rows_body(rows: list[str]) -> bytes:
+    """Rows as the JSON array that the exchange sends."""
+    return f"[{','.join(rows)}]".encode()

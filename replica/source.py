@@ -1,0 +1,118 @@
+"""Where the replica's bars come from: one interface over generated and recorded markets."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import lru_cache
+from typing import Protocol
+
+from gapless.domain.instrument import Market
+from replica.bars import Bars, concat, render_rows
+from replica.info import Symbol, SymbolFacts, spot_symbol, um_symbol
+from replica.market import GeneratedMarket
+from replica.query import KlineQuery
+from replica.refusal import invalid_symbol
+from replica.universe import PERPETUAL_SENTINEL_MS, Listing
+
+
+class Source(Protocol):
+    """Bars and instruments of both markets at a moment of exchange time."""
+
+    @property
+    def mark(self) -> str:
+        """What exchangeInfo carries under `gaplessReplica`: the seed, or `recorded`."""
+
+    def symbols(self, market: Market, now_ms: int) -> Mapping[str, Symbol]:
+        """The symbol objects listed now, by raw symbol."""
+
+    def rows(self, query: KlineQuery, now_ms: int) -> list[str]:
+        """The rows that answer a klines request, oldest first, as JSON text; the last may be the still-open bar.
+
+        Raises:
+            Refusal: -1121 for a symbol that the market does not know now.
+        """
+
+
+class GeneratedSource:
+    """The generated market behind the interface."""
+
+    def __init__(self, market: GeneratedMarket, universe: tuple[Listing, ...]) -> None:
+        self._market = market
+        self._listings = {(listing.market, listing.raw_symbol): listing for listing in universe}
+        self._events = sorted(
+            {at for listing in universe for at in (listing.listed_ms, listing.delisted_ms) if at is not None}
+        )
+        self._listed = lru_cache(maxsize=8)(self._symbols_after)
+
+    @property
+    def mark(self) -> str:
+        return self._market.seed
+
+    def symbols(self, market: Market, now_ms: int) -> Mapping[str, Symbol]:
+        # Nothing changes between two listings or delistings, so the objects are made once for each such stretch.
+        return self._listed(market, max((at for at in self._events if at <= now_ms), default=0))
+
+    def rows(self, query: KlineQuery, now_ms: int) -> list[str]:
+        listing = self._listings.get((query.market, query.symbol))
+        if listing is None or not listing.exists(now_ms):
+            raise invalid_symbol()
+        step = query.interval_ms
+        # Bars that have opened by now and whose open time lies in the bounds; the bar of this moment is still open.
+        open_ms = now_ms - now_ms % step
+        first = max(query.start_ms or 0, listing.listed_ms - listing.listed_ms % step)
+        last = open_ms if query.end_ms is None else min(query.end_ms, open_ms)
+        running = self._market.open_bar(listing, step, now_ms) if first <= open_ms <= last else None
+        end = min(last + 1, open_ms)
+        if query.start_ms is not None or first + query.limit * step >= end:
+            bars = self._oldest(listing, step, first, end, query.limit)
+            if query.start_ms is None:
+                bars = bars.tail(query.limit)
+        else:
+            bars = self._newest(listing, step, first, end, query.limit)
+        if running is not None:
+            bars = concat((bars, running))
+            bars = bars.head(query.limit) if query.start_ms is not None else bars.tail(query.limit)
+        return render_rows(bars, step, listing.scale, micros=query.micros)
+
+    def _oldest(self, listing: Listing, step: int, first: int, end: int, limit: int) -> Bars:
+        parts: list[Bars] = []
+        while first < end and limit > 0:
+            stop = min(end, first + limit * step)
+            part = self._market.bars(listing, step, first, stop).head(limit)
+            parts.append(part)
+            first, limit = stop, limit - len(part)
+        return concat(parts)
+
+    def _newest(self, listing: Listing, step: int, first: int, end: int, limit: int) -> Bars:
+        parts: list[Bars] = []
+        while first < end and limit > 0:
+            start = max(first, end - limit * step)
+            part = self._market.bars(listing, step, start, end).tail(limit)
+            parts.insert(0, part)
+            end, limit = start, limit - len(part)
+        return concat(parts)
+
+    def _symbols_after(self, market: Market, event_ms: int) -> dict[str, Symbol]:
+        make = um_symbol if market is Market.UM else spot_symbol
+        return {
+            listing.raw_symbol: make(_facts(listing, event_ms))
+            for (of, _), listing in self._listings.items()
+            if of is market and listing.exists(event_ms)
+        }
+
+
+def _facts(listing: Listing, now_ms: int) -> SymbolFacts:
+    status = listing.status(now_ms)
+    settled = status == "SETTLING" and listing.delisted_ms is not None
+    return SymbolFacts(
+        raw_symbol=listing.raw_symbol,
+        base=listing.base,
+        quote=listing.quote,
+        status=status,
+        price_decimals=listing.price_decimals,
+        tick_units=listing.tick_units,
+        quantity_decimals=listing.quantity_decimals,
+        onboard_ms=listing.listed_ms,
+        delivery_ms=listing.delisted_ms if settled and listing.delisted_ms else PERPETUAL_SENTINEL_MS,
+        underlying=listing.underlying,
+    )

@@ -1,0 +1,66 @@
+"""What the replica counted: requests, weight by minute, refusals, faults. The exchange's own view of a client."""
+
+from __future__ import annotations
+
+from collections import Counter, OrderedDict
+from dataclasses import dataclass, field
+from typing import Any
+
+from gapless.domain.instrument import Market
+from gapless.domain.window import iso
+
+_MINUTES_KEPT = 1440
+
+
+@dataclass(slots=True)
+class MarketStats:
+    """Counts of one market since the start or the last reset."""
+
+    requests: Counter[str] = field(default_factory=Counter)
+    statuses: Counter[int] = field(default_factory=Counter)
+    rows: int = 0
+    weight: int = 0
+    max_minute: int = 0
+    minutes: OrderedDict[int, int] = field(default_factory=OrderedDict)
+
+    def weigh(self, weight: int, now_ms: int) -> None:
+        minute = now_ms // 60_000
+        used = self.minutes.get(minute, 0) + weight
+        self.minutes[minute] = used
+        self.weight += weight
+        self.max_minute = max(self.max_minute, used)
+        if len(self.minutes) > _MINUTES_KEPT:
+            self.minutes.popitem(last=False)
+
+    def report(self) -> dict[str, Any]:
+        return {
+            "requests": dict(self.requests),
+            "requests_total": self.requests.total(),
+            "statuses": {str(status): count for status, count in sorted(self.statuses.items())},
+            "refused_429": self.statuses[429],
+            "refused_418": self.statuses[418],
+            "rows": self.rows,
+            "weight_total": self.weight,
+            "weight_max_minute": self.max_minute,
+            "weight_by_minute": {iso(minute * 60_000): used for minute, used in self.minutes.items()},
+        }
+
+
+@dataclass(slots=True)
+class Stats:
+    """Counts of both markets. Weight is summed over all addresses, refused requests included."""
+
+    markets: dict[Market, MarketStats] = field(default_factory=lambda: {market: MarketStats() for market in Market})
+    unknown_paths: Counter[str] = field(default_factory=Counter)
+
+    def reset(self) -> None:
+        """Starts again from nothing."""
+        self.markets = {market: MarketStats() for market in Market}
+        self.unknown_paths.clear()
+
+    def report(self) -> dict[str, Any]:
+        """The counts as JSON values; `weight_by_minute` keeps the newest 1,440 minutes that saw a request."""
+        return {
+            **{market.value: stats.report() for market, stats in self.markets.items()},
+            "unknown_paths": dict(self.unknown_paths),
+        }
