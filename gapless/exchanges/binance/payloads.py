@@ -51,8 +51,7 @@ _COLUMN_TYPES = {
     "trades": pa.uint32(),
 }
 
-# Every byte of an ordinary body: rows of twelve, integers as JSON writes them, decimals quoted. `]` after a row may
-# stand for the comma here because `_is_ordinary` asks for exactly one `]]`, at the end.
+# Every byte of an ordinary body: at least one row, rows of twelve, integers as JSON writes them, decimals quoted.
 _INTEGER = r"(?:0|[1-9][0-9]*)"
 _DECIMAL = r'"-?[0-9]+(?:\.[0-9]+)?"'
 _ROW = (
@@ -60,7 +59,7 @@ _ROW = (
     + ",".join([_INTEGER, *[_DECIMAL] * 5, _INTEGER, _DECIMAL, _INTEGER, _DECIMAL, _DECIMAL, r'"[0-9.]*"'])
     + r"\]"
 )
-_ORDINARY = rf"\A\[(?:{_ROW}[,\]])+\z"
+_ORDINARY = rf"\A\[{_ROW}(?:,{_ROW})*\]\z"
 
 # With a comma before each body, `,[a,"b"],["c"]...` becomes lines `, a, b ` of which the first column is empty. Arrow
 # trims the spaces around numbers.
@@ -116,7 +115,7 @@ def _read_chunk(chunk: list[_Body], source: int, rejected: list[Rejected]) -> It
 def _are_ordinary(chunk: list[_Body]) -> list[bool]:
     bodies = pa.array([body for *_, body in chunk], pa.large_binary())
     matches: list[bool] = pc.match_substring_regex(bodies, _ORDINARY).to_pylist()
-    return [match and body.find(b"]]") == len(body) - 2 for match, (*_, body) in zip(matches, chunk, strict=True)]
+    return matches
 
 
 def _fast(bodies: list[_Body], source: int) -> pa.Table | None:
@@ -137,7 +136,7 @@ def _fast(bodies: list[_Body], source: int) -> pa.Table | None:
         return None
     if not all(_fits(name, columns[name]) for name in (*TIMES, *WHOLE_DIGITS)):
         return None
-    counts = [body.count(b"],[") + 1 for *_, body in bodies]
+    counts = [body.count(b"[") - 1 for *_, body in bodies]
     return _assemble({name: columns[name] for name in _KEPT}, bodies, counts, source)
 
 

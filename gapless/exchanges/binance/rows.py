@@ -93,6 +93,15 @@ def read_row(row: bytes) -> tuple[Value, ...]:
     return tuple(_read(name, text) for name, text in zip(FIELDS[:-1], texts, strict=True))
 
 
+def readable(row: bytes) -> bool:
+    """Whether `read_row` takes the row."""
+    try:
+        read_row(row)
+    except RowRejected:
+        return False
+    return True
+
+
 def open_time(row: bytes) -> int | None:
     """The open time of a row that may be broken elsewhere, for the books; None when it cannot be read."""
     try:
