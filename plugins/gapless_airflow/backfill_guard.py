@@ -41,8 +41,7 @@ def refusal(dag_id: str, runs: int, conf: object) -> str | None:
     return (
         f"This backfill of {dag_id} would create {runs} runs, more than {LIMIT}. To go on, confirm the number: set "
         f'confirm_runs to {runs} in the run configuration{said}, {{"confirm_runs": {runs}}}. '
-        "For months and years of bars use `gapless backfill ohlcv`: it reads the exchange's archive, resumes, and "
-        "spends next to nothing of the request budget."
+        "Fewer, longer runs: trigger the DAG with start and end, up to seven days a run."
     )
 
 

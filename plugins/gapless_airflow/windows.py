@@ -76,8 +76,5 @@ def _from_params(start: object, end: object) -> Window:
         raise ConfigError("params start and end go together: give both, or neither for the run's own hour")
     asked = Window.of(str(start), str(end))
     if asked.length_ms > MAX_PARAM_WINDOW_MS:
-        raise ConfigError(
-            f"{asked} is longer than the seven days one run takes: use Trigger > Backfill (a run an hour), "
-            "or `gapless backfill ohlcv` for history"
-        )
+        raise ConfigError(f"{asked} is longer than the seven days one run takes: trigger it in pieces, or use Backfill")
     return asked
