@@ -1,4 +1,4 @@
-"""The command line: `gapless COMMAND`. Exit status 0 done and clean; 1 work failed or a check found something; 2 usage."""
+"""The command line. Exit status 0: done and clean; 1: work failed, or a check found something; 2: wrong usage."""
 
 from __future__ import annotations
 

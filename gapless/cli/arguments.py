@@ -42,7 +42,9 @@ def add_series(parser: argparse.ArgumentParser) -> None:
         help="comma-separated, BTC/USDT:USDT or BTCUSDT; all, or all:USDT for those quoted in USDT"
         " (default: the list in include/symbols.yaml)",
     )
-    parser.add_argument("--intervals", metavar="LIST", help="comma-separated from 1m 5m 15m 1h 4h 1d (default: all six)")
+    parser.add_argument(
+        "--intervals", metavar="LIST", help="comma-separated from 1m 5m 15m 1h 4h 1d (default: all six)"
+    )
 
 
 def add_max_wait(parser: argparse.ArgumentParser) -> None:
