@@ -55,58 +55,89 @@ class RawReceipt(msgspec.Struct, frozen=True):
     """Payloads as received, at rest in the lake's `raw/`.
 
     Attributes:
+        key: where it lies in the lake.
+        requests, weight: what the answers cost, retries included.
         server_ms: the exchange's clock before the first request; a bar that closed later than that is not taken.
-        complete: whether the whole window was over by that clock.
         failures: series that are missing from this object.
     """
 
     batch: Batch
-    uri: str
+    key: str
     payloads: int
     bytes: int
     requests: int
     weight: int
     server_ms: int
-    complete: bool
     failures: tuple[Failure, ...] = ()
+
+    @property
+    def complete(self) -> bool:
+        """Whether the whole window was over by the exchange's clock."""
+        return self.server_ms >= self.batch.end_ms
 
 
 class NormalReceipt(msgspec.Struct, frozen=True):
-    """Canonical bars and quarantined rows of one batch, at rest in the lake's `_work/` until they are archived."""
+    """Canonical bars and quarantined rows of one batch, at rest in the lake's `_work/` until they are archived.
 
-    batch: Batch
-    bars_uri: str | None
-    quarantine_uri: str | None
+    The work files are a cache: what they hold follows from the raw object alone, so they can be made again from it.
+
+    Attributes:
+        bars_key, quarantine_key: where they lie in the lake; None when there are none.
+        rows_extracted: closed bars the exchange gave for the window, sound or not.
+        digest: `gapless.domain.schema.content_digest` of the bars.
+    """
+
+    raw: RawReceipt
+    bars_key: str | None
+    quarantine_key: str | None
     rows_extracted: int
     rows: int
     rows_quarantined: int
     digest: str
-    complete: bool
-    failures: tuple[Failure, ...] = ()
+
+    @property
+    def batch(self) -> Batch:
+        return self.raw.batch
+
+    @property
+    def failures(self) -> tuple[Failure, ...]:
+        return self.raw.failures
 
 
 class LoadReceipt(msgspec.Struct, frozen=True):
-    """What the loader did in MySQL. `receipt_id` is stored with every bar it brought."""
+    """What the loader did in MySQL: `rows = loaded + restated + unchanged + outranked`.
 
-    batch: Batch
+    Attributes:
+        receipt_id: stored with every bar it brought; follows from the work, the same wherever and whenever it is done.
+        loaded: new bars. restated: bars that replaced stored ones of other values. unchanged: stored already.
+        outranked: different from what a better source had stored, which stays.
+    """
+
+    normal: NormalReceipt
     receipt_id: int
-    bars_uri: str | None
-    rows: int
     loaded: int
     restated: int
     unchanged: int
     outranked: int
-    rows_extracted: int
-    rows_quarantined: int
-    digest: str
-    complete: bool
-    failures: tuple[Failure, ...] = ()
+
+    @property
+    def batch(self) -> Batch:
+        return self.normal.batch
+
+    @property
+    def failures(self) -> tuple[Failure, ...]:
+        return self.normal.failures
 
 
 class ArchiveReceipt(msgspec.Struct, frozen=True):
-    """What the lake holds after a run: the objects that were rewritten, each read back."""
+    """What the lake holds of some loads: the objects their bars lie in, each read back.
 
-    files: int
+    Attributes:
+        objects: their keys. written: those that were rewritten, the others held the bars already.
+        rows, bytes: of all these objects.
+    """
+
+    objects: tuple[str, ...]
+    written: tuple[str, ...]
     rows: int
     bytes: int
-    objects: tuple[str, ...] = ()

@@ -4,27 +4,18 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 
 from gapless.domain.instrument import Instrument, Market
 from gapless.domain.interval import Interval
 from gapless.domain.receipts import Batch
 from gapless.domain.window import DAY_MS, HOUR_MS, Window
+from gapless.storage.mysql import Coverage
 
 BATCH_SYMBOLS = 300
 """Symbols a batch: 600 perpetuals make two, enough for two cores; a task costs a second, whatever it does."""
 
 BATCH_ROWS = 400_000
 """Bars a batch at the most: about 60 MB of payloads, 100 MB as columns."""
-
-
-@dataclass(frozen=True, slots=True)
-class Coverage:
-    """What one receipt says is stored and archived: these symbols, in these intervals, for this window."""
-
-    window: Window
-    symbols: frozenset[str]
-    intervals: frozenset[str]
 
 
 def missing_windows(

@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 from gapless.domain.instrument import Instrument, Market
 from gapless.domain.interval import ALL_INTERVALS, Interval
 from gapless.domain.window import DAY_MS, HOUR_MS, Window, merge
-from gapless.pipeline.batches import BATCH_ROWS, Coverage, by_window, cut, missing_windows
+from gapless.pipeline.batches import BATCH_ROWS, by_window, cut, missing_windows
+from gapless.storage.mysql import Coverage
 
 DAY = Window.of("2026-11-20", "2026-11-21")
 ALL = frozenset(ALL_INTERVALS)
