@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import re
+from pathlib import Path
 
 from gapless.domain.instrument import Market
 from gapless.domain.window import parse_time
@@ -12,10 +13,12 @@ from gapless.errors import ConfigError
 from replica.clock import ReplicaClock
 from replica.control import changed_limits, checked_speed
 from replica.exchange import Exchange
+from replica.faults import FaultScript, load_script
 from replica.limits import EXCHANGE_LIMITS
 from replica.market import GeneratedMarket
+from replica.recorded import RecordedSource
 from replica.server import serve_until_told
-from replica.source import GeneratedSource
+from replica.source import GeneratedSource, Source
 from replica.universe import default_universe, large_universe
 
 DEFAULT_SEED = "1"
@@ -25,6 +28,8 @@ EXAMPLES = """examples:
       a generated market of two dozen instruments at the host's time
   gapless replica --generate 7 --start 2026-11-01T12:00 --speed 0
       the same, its clock frozen; POST /replica/clock moves it
+  gapless replica --data archive/ --start 2024-09-10T08:00 --speed 60
+      recorded bars, an hour of them a minute
   gapless replica --generate load --symbols 600
       600 perpetuals for load tests
 
@@ -35,10 +40,14 @@ _SEED = re.compile(r"[A-Za-z0-9._-]{1,32}")
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds the replica's options to a parser."""
+    parser.add_argument("--data", type=Path, metavar="DIR", help="serve the recorded bars below this folder")
     parser.add_argument("--generate", metavar="SEED", help=f"seed of a generated market (default: {DEFAULT_SEED})")
     parser.add_argument("--symbols", type=int, metavar="N", help="N perpetuals and some spot pairs, for load tests")
+    parser.add_argument("--faults", type=Path, metavar="FILE", help="fault script, YAML or JSON")
     parser.add_argument("--port", type=int, default=0, metavar="N", help="port on 127.0.0.1 (default: a free one)")
-    parser.add_argument("--start", metavar="T", help="exchange time at the start, ISO 8601 (default: now)")
+    parser.add_argument(
+        "--start", metavar="T", help="exchange time at the start, ISO 8601 (default: now; of recordings, their end)"
+    )
     parser.add_argument("--speed", type=float, default=1.0, metavar="X", help="its pace; 0 freezes it (default: 1)")
     parser.add_argument("--spot-weight", type=int, metavar="N", help="weight limit on spot; 0: none (default: 6000)")
     parser.add_argument("--um-weight", type=int, metavar="N", help="weight limit on USD-M; 0: none (default: 2400)")
@@ -64,12 +73,20 @@ def build(args: argparse.Namespace) -> Exchange:
     """
     if not 0 <= args.port <= 65535:
         raise ConfigError(f"--port must be between 0 and 65535, not {args.port}")
-    source = _generated(args)
     start_ms = parse_time(args.start) if args.start else None
+    source: Source
+    if args.data is None:
+        source = _generated(args)
+    elif args.generate is not None or args.symbols is not None:
+        raise ConfigError("--data serves recordings; --generate and --symbols belong to a generated market")
+    else:
+        source = recorded = RecordedSource(args.data)
+        start_ms = recorded.end_ms() if start_ms is None else start_ms
     wishes = {Market.SPOT: args.spot_weight, Market.UM: args.um_weight}
     changes = {market.value: {"weight_per_minute": value} for market, value in wishes.items() if value is not None}
     clock = ReplicaClock(start_ms, checked_speed(args.speed))
-    return Exchange(source, clock, changed_limits(EXCHANGE_LIMITS, changes))
+    faults = load_script(args.faults) if args.faults else FaultScript()
+    return Exchange(source, clock, changed_limits(EXCHANGE_LIMITS, changes), faults)
 
 
 def _generated(args: argparse.Namespace) -> GeneratedSource:

@@ -1,7 +1,8 @@
-"""The replica's own endpoints, under `/replica/`: counts, clock, limits. The exchange has none of these."""
+"""The replica's own endpoints, under `/replica/`: counts, clock, limits, faults, restatements."""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import fields, replace
 from typing import Any
@@ -11,8 +12,11 @@ from aiohttp import web
 from gapless.domain.instrument import Market
 from gapless.domain.window import iso, parse_time
 from gapless.errors import ConfigError
+from replica.bars import INTERVAL_MS
 from replica.exchange import Exchange
+from replica.faults import parse_script
 from replica.limits import LimitRules
+from replica.query import KlineQuery
 
 _MAX_SPEED = 1_000_000.0
 
@@ -21,7 +25,7 @@ def add_control(app: web.Application, exchange: Exchange) -> None:
     """Registers the control endpoints."""
 
     async def stats(_: web.Request) -> web.Response:
-        return web.json_response(exchange.stats.report())
+        return web.json_response({**exchange.stats.report(), "faults": exchange.faults.report()})
 
     async def reset_stats(_: web.Request) -> web.Response:
         exchange.stats.reset()
@@ -38,11 +42,22 @@ def add_control(app: web.Application, exchange: Exchange) -> None:
         exchange.set_limits(changed_limits(exchange.limits, await _json(request)))
         return web.json_response({market.value: _rules(rules) for market, rules in exchange.limits.items()})
 
+    async def set_faults(request: web.Request) -> web.Response:
+        exchange.faults = parse_script(await _json(request), "in the request")
+        return web.json_response({"faults": exchange.faults.report()})
+
+    async def restate(request: web.Request) -> web.Response:
+        bar, values = restatement(await _json(request))
+        exchange.restate(bar, values)
+        return web.json_response({"row": json.loads(exchange.rows(bar, exchange.clock.now_ms())[0])})
+
     app.router.add_get("/replica/stats", stats)
     app.router.add_post("/replica/stats/reset", reset_stats)
     app.router.add_get("/replica/clock", clock)
     app.router.add_post("/replica/clock", set_clock)
     app.router.add_post("/replica/limits", set_limits)
+    app.router.add_post("/replica/faults", set_faults)
+    app.router.add_post("/replica/restate", restate)
 
 
 @web.middleware
@@ -102,6 +117,29 @@ def changed_limits(now: Mapping[Market, LimitRules], wish: Mapping[str, Any]) ->
                 _integer(value, key)
         limits[Market(name)] = replace(limits[Market(name)], **change)
     return limits
+
+
+def restatement(wish: Mapping[str, Any]) -> tuple[KlineQuery, Mapping[str, Any]]:
+    """The bar that a restatement names, and its new values.
+
+    Raises:
+        ConfigError: an unknown or missing key, or a wrong value.
+    """
+    keys = {"market", "symbol", "interval", "open_time", "fields"}
+    _known(wish, keys, "/replica/restate")
+    absent = sorted(keys - set(wish))
+    if absent:
+        raise ConfigError(f"/replica/restate lacks {', '.join(absent)}")
+    market, symbol, interval, at = (wish[key] for key in ("market", "symbol", "interval", "open_time"))
+    if market not in list(Market) or interval not in INTERVAL_MS or not isinstance(symbol, str):
+        raise ConfigError(f"no series {market} {symbol} {interval}: give spot or um, a raw symbol and an interval")
+    if not isinstance(wish["fields"], Mapping):
+        raise ConfigError("fields must be an object such as {'close': '101.5'}")
+    open_ms = parse_time(at) if isinstance(at, str) else _integer(at, "open_time")
+    step_ms = INTERVAL_MS[interval]
+    if open_ms % step_ms:
+        raise ConfigError(f"{iso(open_ms)} is no open time of {interval} bars")
+    return KlineQuery(Market(market), symbol, interval, step_ms, open_ms, open_ms, 1), wish["fields"]
 
 
 def _clock(exchange: Exchange) -> dict[str, Any]:

@@ -7,11 +7,17 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from gapless.domain.instrument import Market
+from gapless.domain.window import iso
+from gapless.errors import ConfigError
+from replica.answer import Answer, rows_body
 from replica.clock import ReplicaClock
+from replica.faulting import spoil
+from replica.faults import FaultScript, Occasion
 from replica.info import exchange_info
 from replica.limits import EXCHANGE_LIMITS, Limiter, LimitRules
-from replica.query import InfoQuery, Params, info_query, kline_query, kline_weight, wants_micros
+from replica.query import KlineQuery, Params, info_query, kline_query, kline_weight, wants_micros
 from replica.refusal import Refusal, error_body
+from replica.restatements import Restatements
 from replica.source import Source
 from replica.stats import Stats
 
@@ -31,17 +37,6 @@ class Call:
     params: Params
     address: str
     time_unit: str | None = None
-
-
-@dataclass(slots=True)
-class Answer:
-    """What goes back: status, headers, body; `rows` where the body is a list of bars."""
-
-    status: int
-    body: bytes
-    headers: dict[str, str]
-    content_type: str = "application/json"
-    rows: list[str] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +72,8 @@ class Exchange:
     source: Source
     clock: ReplicaClock
     limits: dict[Market, LimitRules] = field(default_factory=lambda: dict(EXCHANGE_LIMITS))
+    faults: FaultScript = field(default_factory=FaultScript)
+    restatements: Restatements = field(default_factory=Restatements)
     stats: Stats = field(default_factory=Stats)
     limiters: dict[Market, Limiter] = field(init=False)
 
@@ -101,6 +98,29 @@ class Exchange:
         counts.rows += len(answer.rows or ())
         return answer
 
+    def rows(self, query: KlineQuery, now_ms: int) -> list[str]:
+        """The rows that answer a checked klines request, restatements included."""
+        rows = self.source.rows(query, now_ms)
+        return self.restatements.apply(query.market, query.symbol, query.interval, rows, micros=query.micros)
+
+    def restate(self, query: KlineQuery, values: Mapping[str, object]) -> None:
+        """Changes the closed bar that opens at `query.start_ms`.
+
+        Raises:
+            ConfigError: there is no such bar, it is still open, or a value is wrong.
+        """
+        now_ms = self.clock.now_ms()
+        what = f"{query.symbol} {query.interval} at {iso(query.start_ms or 0)}"
+        try:
+            rows = self.source.rows(query, now_ms)
+        except Refusal as refusal:
+            raise ConfigError(f"no bar of {what} to restate: {refusal.message}") from None
+        if query.start_ms is None or not rows:
+            raise ConfigError(f"no bar of {what} to restate")
+        if query.start_ms + query.interval_ms > now_ms:
+            raise ConfigError(f"the bar of {what} is still open: only closed bars are restated")
+        self.restatements.add(query.market, query.symbol, query.interval, query.start_ms, values)
+
     def _answer(self, endpoint: Endpoint, call: Call) -> Answer:
         now_ms = self.clock.now_ms()
         weight = endpoint.weight(call.params)
@@ -113,20 +133,25 @@ class Exchange:
                 headers["Retry-After"] = str(verdict.retry_after_s)
             return Answer(verdict.status, error_body(-1003, verdict.message), headers, kind)
         try:
-            return self._data(endpoint, call, now_ms, headers, kind)
+            answer = self._data(endpoint, call, now_ms, headers, kind)
         except Refusal as refusal:
-            return Answer(refusal.status, refusal.body, headers, kind)
+            answer = Answer(refusal.status, refusal.body, headers, kind)
+        if not self.faults.script.rules:
+            return answer
+        symbol, interval = call.params.get("symbol", ""), call.params.get("interval", "")
+        occasion = Occasion(call.path, endpoint.market, symbol, interval, now_ms)
+        return spoil(answer, occasion, call.address, self.faults, self.limiters[endpoint.market])
 
     def _data(self, endpoint: Endpoint, call: Call, now_ms: int, headers: dict[str, str], kind: str) -> Answer:
         market = endpoint.market
         micros = wants_micros(market, call.time_unit)
         time = now_ms * 1000 if micros else now_ms
         if endpoint.name == "klines":
-            rows = self.source.rows(kline_query(market, call.params, micros=micros), now_ms)
+            rows = self.rows(kline_query(market, call.params, micros=micros), now_ms)
             return Answer(200, rows_body(rows), headers, kind, rows)
         if endpoint.name == "exchangeInfo":
             symbols = self.source.symbols(market, now_ms)
-            query: InfoQuery = info_query(market, call.params, symbols)
+            query = info_query(market, call.params, symbols)
             rules = self.limits[market]
             body = exchange_info(market, query, symbols, mark=self.source.mark, rules=rules, time=time)
             return Answer(200, body, headers, kind)
@@ -141,8 +166,3 @@ def used_weight_headers(market: Market, used: int) -> dict[str, str]:
     if market is Market.SPOT:
         headers["X-MBX-USED-WEIGHT"] = str(used)
     return headers
-
-
-def rows_body(rows: list[str]) -> bytes:
-    """Rows as the JSON array that the exchange sends."""
-    return f"[{','.join(rows)}]".encode()

@@ -94,10 +94,7 @@ class Limiter:
         raw_limit = self.rules.raw_per_5m
         if limit and seen.used > limit:
             left_ms = MINUTE_MS - now_ms % MINUTE_MS
-            message = (
-                f"Too much request weight used; current limit is {limit} request weight per 1 MINUTE. "
-                "Please use WebSocket Streams for live updates to avoid polling the API."
-            )
+            message = self.too_much
         elif limit and raw_limit and seen.raw > raw_limit:
             left_ms = RAW_WINDOW_MS - now_ms % RAW_WINDOW_MS
             message = (
@@ -119,6 +116,15 @@ class Limiter:
         seen.refused = 0
         seen.banned_until_ms = now_ms + int(seconds * 1000)
         return self._banned(seen, now_ms)
+
+    @property
+    def too_much(self) -> str:
+        """The exchange's text with 429."""
+        limit = self.rules.weight_per_minute
+        return (
+            f"Too much request weight used; current limit is {limit} request weight per 1 MINUTE. "
+            "Please use WebSocket Streams for live updates to avoid polling the API."
+        )
 
     def forgive(self) -> None:
         """Forgets all counts and bans."""

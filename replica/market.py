@@ -69,6 +69,7 @@ class GeneratedMarket:
         self._day = lru_cache(maxsize=cached_days)(self._make_day)
         self._coarse = lru_cache(maxsize=cached_days * 16)(self._make_coarse)
         self._keys = lru_cache(maxsize=8192)(self._make_keys)
+        self._minute = lru_cache(maxsize=8192)(self._make_minute)
         self._settled = lru_cache(maxsize=256)(self._make_settled)
 
     def halt(self, market: Market, day: int) -> Window | None:
@@ -108,10 +109,7 @@ class GeneratedMarket:
         whole = self.bars(listing, MINUTE_MS, minute_ms, minute_ms + MINUTE_MS)
         if not len(whole) or not whole.volume[0]:
             return whole
-        day = minute_ms // DAY_MS
-        walk = self._walk(listing, day)
-        at = (minute_ms - day * DAY_MS) // MINUTE_MS
-        prices = walk.prices[:, at].tolist()
+        prices, all_volumes, all_taker = self._minute(listing, minute_ms)
         quarter_ms = MINUTE_MS // 4
         phase = min(elapsed_ms // quarter_ms, 3)
         within_ms = elapsed_ms - phase * quarter_ms
@@ -119,8 +117,7 @@ class GeneratedMarket:
         def so_far(parts: list[int]) -> list[int]:
             return [*parts[:phase], parts[phase] * within_ms // quarter_ms]
 
-        volumes, taker = so_far(walk.volumes[:, at].tolist()), so_far(walk.taker[:, at].tolist())
-        # A share of the taker's volume can round above the share of all volume only if it were larger to begin with.
+        volumes, taker = so_far(all_volumes), so_far(all_taker)
         seen = prices[: phase + 1] if elapsed_ms else prices[:1]
         traded = sum(volumes)
         total = int(whole.volume[0])
@@ -137,6 +134,12 @@ class GeneratedMarket:
             sum(price * part for price, part in zip(prices, taker, strict=False)),
         )
         return Bars(*(np.array([value], dtype=np.int64) for value in values))
+
+    def _make_minute(self, listing: Listing, minute_ms: int) -> tuple[list[int], list[int], list[int]]:
+        """Prices, volumes and taker volumes of one minute's walk."""
+        day, past_ms = divmod(minute_ms, DAY_MS)
+        walk, at = self._walk(listing, day), past_ms // MINUTE_MS
+        return walk.prices[:, at].tolist(), walk.volumes[:, at].tolist(), walk.taker[:, at].tolist()
 
     def _make_keys(self, listing: Listing) -> tuple[np.uint64, ...]:
         path = tuple(stream_key(self.seed, listing.coin, "path", str(level)) for level in range(len(_OCTAVES)))
