@@ -1,0 +1,151 @@
+"""What lies in the lake beside canonical bars: payloads as received, tables between two steps, the lake's origin."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Iterable
+from typing import TypeVar
+
+import msgspec
+import pyarrow as pa
+import zstandard
+
+from gapless.errors import NotFound, OriginMismatch, StorageError
+from gapless.storage.lake import layout
+from gapless.storage.lake.objects import ObjectStore, PreconditionFailed, uri_of
+
+T = TypeVar("T")
+
+_RAW_MAX_BYTES = 4 << 30
+_DIGEST = re.compile(r"-([0-9a-f]{16})\.arrow$")
+
+
+class Origin(msgspec.Struct, frozen=True):
+    """Whose data an installation holds: `binance`, or `replica:<seed>` for generated data."""
+
+    origin: str
+
+
+def put_raw(store: ObjectStore, key: str, payloads: Iterable[object]) -> int:
+    """Store payloads as one JSON line each, zstd-compressed with a checksum; read back. Returns the stored bytes.
+
+    Equal payloads make equal bytes, so a step that runs again leaves the same object.
+    """
+    text = b"".join(msgspec.json.encode(payload) + b"\n" for payload in payloads)
+    data = zstandard.ZstdCompressor(level=3, write_checksum=True, write_content_size=True).compress(text)
+    _put_verified(store, key, data)
+    return len(data)
+
+
+def get_raw(store: ObjectStore, key: str, kind: type[T]) -> list[T]:
+    """The payloads of an object of `put_raw`, each decoded strictly as `kind`.
+
+    Raises:
+        NotFound: no such object.
+        StorageError: the object is damaged.
+    """
+    uri = uri_of(store, key)
+    data = _existing(store, key)
+    decoder = msgspec.json.Decoder(kind)
+    try:
+        text = zstandard.ZstdDecompressor().decompress(data, max_output_size=_RAW_MAX_BYTES)
+        if text and not text.endswith(b"\n"):
+            raise StorageError(f"{uri} is damaged: its last line has no end; extract its window again")
+        return [decoder.decode(line) for line in text.splitlines()]
+    except (zstandard.ZstdError, msgspec.MsgspecError) as error:
+        raise StorageError(f"{uri} is damaged: {error}; extract its window again") from error
+
+
+def put_table(store: ObjectStore, batch: str, name: str, table: pa.Table) -> str:
+    """Store a table between two steps, exact in every type; read back. Its key, returned, holds a digest of its bytes."""
+    sink = pa.BufferOutputStream()
+    table = table.combine_chunks()
+    with pa.ipc.new_file(sink, table.schema, options=pa.ipc.IpcWriteOptions(compression="zstd")) as writer:
+        writer.write_table(table)
+    data = sink.getvalue().to_pybytes()
+    key = layout.work_key(batch, name, hashlib.sha256(data).hexdigest()[:16])
+    _put_verified(store, key, data)
+    return key
+
+
+def get_table(store: ObjectStore, key: str) -> pa.Table:
+    """The table of `put_table`, its bytes compared with the digest in its key.
+
+    Raises:
+        NotFound: no such object.
+        StorageError: the object is damaged.
+    """
+    uri = uri_of(store, key)
+    data = _existing(store, key)
+    told = _DIGEST.search(key)
+    if told is None or hashlib.sha256(data).hexdigest()[:16] != told[1]:
+        raise StorageError(
+            f"{uri} is damaged: its bytes do not match the digest in its name; run the step before again"
+        )
+    try:
+        return pa.ipc.open_file(data).read_all()
+    except pa.ArrowException as error:
+        raise StorageError(f"{uri} is damaged: {error}; run the step before again") from error
+
+
+def delete(store: ObjectStore, key: str) -> None:
+    """Remove an object that is not canonical data.
+
+    Raises:
+        StorageError: the key lies under a dataset; bars leave the lake by `BarLake.remove` only.
+    """
+    if key.startswith(layout.OHLCV_PREFIX):
+        raise StorageError(
+            f"{uri_of(store, key)} holds canonical bars and is not deleted: take single bars out instead"
+        )
+    store.delete(key)
+
+
+def claim_origin(store: ObjectStore, origin: str) -> None:
+    """Make `origin` this lake's, if it has none yet; the first claim holds for ever.
+
+    Raises:
+        OriginMismatch: the lake holds data of another origin.
+    """
+    while True:
+        held = store.get(layout.ORIGIN_KEY)
+        if held is None:
+            try:
+                store.put(layout.ORIGIN_KEY, msgspec.json.encode(Origin(origin)) + b"\n", if_absent=True)
+            except PreconditionFailed:
+                continue  # another was first: see what it claimed
+            held = store.get(layout.ORIGIN_KEY)
+        found = _origin(store, held)
+        if found != origin:
+            raise OriginMismatch(
+                f"{store.root_uri} holds data of origin {found}, not {origin}: the two are never mixed. Set "
+                "GAPLESS_LAKE_URI to another place for this origin"
+            )
+        return
+
+
+def _origin(store: ObjectStore, data: bytes | None) -> str:
+    try:
+        return msgspec.json.decode(data or b"", type=Origin).origin
+    except msgspec.MsgspecError as error:
+        raise StorageError(
+            f'{uri_of(store, layout.ORIGIN_KEY)} is damaged: {error}; write {{"origin": "binance"}} or the replica\'s'
+        ) from error
+
+
+def _existing(store: ObjectStore, key: str) -> bytes:
+    data = store.get(key)
+    if data is None:
+        raise NotFound(f"{uri_of(store, key)} is not there; run the step that makes it again")
+    return data
+
+
+def _put_verified(store: ObjectStore, key: str, data: bytes) -> None:
+    if store.get(key) == data:
+        return
+    store.put(key, data)
+    if store.get(key) != data:
+        raise StorageError(
+            f"{uri_of(store, key)} came back with other bytes than were written; check the store and retry"
+        )
