@@ -98,9 +98,8 @@ async def serving(exchange: Exchange, port: int = 0) -> AsyncIterator[ReadyLine]
         try:
             await site.start()
         except OSError as error:
-            raise ConfigError(
-                f"the replica cannot listen on {HOST}:{port}: {error.strerror}; choose another --port"
-            ) from (error)
+            reason = os.strerror(error.errno) if error.errno else str(error)
+            raise ConfigError(f"cannot listen on {HOST}:{port}: {reason}; choose another --port") from None
         base = f"http://{HOST}:{runner.addresses[0][1]}"
         yield ReadyLine(base, base, f"replica:{exchange.source.mark}", f"{base}/replica")
     finally:
