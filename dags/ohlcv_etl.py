@@ -7,7 +7,7 @@ from typing import Any
 
 from airflow.sdk import CronDataIntervalTimetable, Param, TriggerRule, dag, task, task_group
 from gapless_airflow.policy import DEFAULT_ARGS, EXCHANGE_POOL, labels
-from gapless_airflow.steps import fail_unless_whole, from_xcom, name_map_index, step, to_xcom
+from gapless_airflow.steps import all_from_xcom, fail_unless_whole, from_xcom, name_map_index, step, to_xcom
 from gapless_airflow.windows import window
 
 DOC = """
@@ -127,11 +127,11 @@ def ohlcv_etl() -> None:
         from gapless.domain.receipts import Batch, LoadReceipt
         from gapless.pipeline import etl
 
-        receipts = [from_xcom(receipt, LoadReceipt) for receipt in loaded or () if receipt is not None]
+        receipts = all_from_xcom(loaded, LoadReceipt)
         with step(context) as runtime:
             archived = etl.archive_s3(runtime, receipts)
         print(archived)
-        fail_unless_whole([from_xcom(batch, Batch) for batch in planned], receipts)
+        fail_unless_whole(all_from_xcom(planned, Batch), receipts)
         return to_xcom(archived)
 
     @task_group(prefix_group_id=False)

@@ -86,6 +86,18 @@ def from_xcom(value: object, kind: type[T]) -> T:
     return msgspec.convert(value, kind)
 
 
+def all_from_xcom(values: Any, kind: type[T]) -> list[T]:
+    """The receipts of all map indexes that have one, from what Airflow resolves a mapped group's output to.
+
+    Airflow 3.3 gives a list, but the bare value where exactly one index has left one (a single batch, or all others
+    failed), and None where none has.
+    """
+    if values is None:
+        return []
+    listed = [values] if isinstance(values, Mapping) else values
+    return [from_xcom(value, kind) for value in listed if value is not None]
+
+
 def fail_unless_whole(planned: Sequence[Batch], receipts: Sequence[LoadReceipt]) -> None:
     """Ends a run red when anything planned is not stored, after everything else was: green means true.
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any, NamedTuple
 
 from gapless.domain.window import DAY_MS, HOUR_MS, Window, to_ms
@@ -60,15 +60,20 @@ def window(context: Mapping[str, Any]) -> Assignment:
     interval_start, interval_end = context.get("data_interval_start"), context.get("data_interval_end")
     if interval_start is not None and interval_end is not None:
         catch_up = CATCH_UP_HOURS if dag_run.run_type == "scheduled" else 0
-        return Assignment(Window(to_ms(interval_start), to_ms(interval_end)), catch_up)
+        return Assignment(Window(_ms(interval_start), _ms(interval_end)), catch_up)
 
     return Assignment(last_whole_hour(dag_run.run_after), CATCH_UP_HOURS)
 
 
 def last_whole_hour(moment: datetime) -> Window:
     """The hour `[h, h + 1)` that was over most recently at `moment`: 16:00-17:00 at 17:00:00 and at 17:59:59."""
-    end_ms = to_ms(moment.astimezone(UTC)) // HOUR_MS * HOUR_MS
+    end_ms = _ms(moment) // HOUR_MS * HOUR_MS
     return Window(end_ms - HOUR_MS, end_ms)
+
+
+def _ms(moment: datetime) -> int:
+    """Milliseconds of a moment; it may be of Airflow's own kind (pendulum), whose differences cannot be divided."""
+    return to_ms(datetime.fromisoformat(moment.isoformat()))
 
 
 def _from_params(start: object, end: object) -> Window:

@@ -51,6 +51,16 @@ def test_a_manual_run_with_a_date_takes_the_interval_of_that_date() -> None:
     assert assigned(context("manual")) == (HOUR, 0)
 
 
+def test_airflows_own_kind_of_datetime_is_understood() -> None:
+    from airflow.sdk import timezone
+
+    four, five = timezone.coerce_datetime(FOUR), timezone.coerce_datetime(FIVE)
+    assert type(four) is not datetime
+    made = context("scheduled", run_after=five) | {"data_interval_start": four, "data_interval_end": five}
+    assert assigned(made) == (HOUR, 48)
+    assert assigned(context("manual", interval=False, run_after=five)) == (HOUR, 48)
+
+
 @pytest.mark.parametrize("minute", [0, 1, 59])
 def test_a_manual_run_without_a_date_takes_the_last_whole_hour(minute: int) -> None:
     asked = datetime(2026, 11, 20, 17, minute, 59, tzinfo=UTC)
