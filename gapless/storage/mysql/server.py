@@ -143,15 +143,25 @@ class MySql:
             StorageError: not all of them were free within `timeout_s`.
         """
         wanted = sorted({lock_name(self.database, name): name for name in names}.items())
-        deadline = time.monotonic() + timeout_s
-        with self.engine.connect() as connection:
+        shown = ", ".join(name for _, name in wanted[:3]) + (" ..." if len(wanted) > 3 else "")
+
+        def acquire() -> Connection:
+            deadline = time.monotonic() + timeout_s
+            connection = self.engine.connect()
             try:
                 for full, name in wanted:
                     self._take(connection, full, name, deadline, timeout_s)
                 connection.rollback()  # ends the transaction that the SELECTs began, not the locks
-                yield connection
-            finally:
-                _release(connection)
+            except BaseException:
+                _give_back(connection)
+                raise
+            return connection
+
+        connection = self.retry(f"taking the locks {shown}", acquire)
+        try:
+            yield connection
+        finally:
+            _give_back(connection)
 
     def _take(self, connection: Connection, full: str, name: str, deadline: float, timeout_s: float) -> None:
         statement = text("SELECT GET_LOCK(:name, :wait)")
@@ -181,8 +191,8 @@ def lock_name(database: str, name: str) -> str:
     return f"{readable[: _LOCK_NAME_MAX - 25]}#{digest}"
 
 
-def _release(connection: Connection) -> None:
-    """Give all locks back; a connection that cannot is closed, which has the same effect."""
+def _give_back(connection: Connection) -> None:
+    """Release all locks and return the connection; one that cannot is closed for good, which has the same effect."""
     try:
         connection.rollback()
         connection.execute(text("SELECT RELEASE_ALL_LOCKS()"))
@@ -191,6 +201,8 @@ def _release(connection: Connection) -> None:
         connection.invalidate()
         if not is_database_error(error) and not isinstance(error, exc.SQLAlchemyError):
             raise
+    finally:
+        connection.close()
 
 
 def _prepare_session(raw: Any, entry: ConnectionPoolEntry) -> None:

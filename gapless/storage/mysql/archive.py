@@ -1,0 +1,121 @@
+"""The lake's side of the books: which objects are live, and what each holds."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import UTC, date, datetime
+from typing import Any, Protocol
+
+from sqlalchemy import Connection, select
+from sqlalchemy.dialects.mysql import insert
+
+from gapless.storage.mysql.books import archive_receipt, archive_series, stable_id
+from gapless.storage.mysql.server import MySql
+
+VERIFIED = "verified"
+"""State of an object that was read back whole after it was written."""
+
+_PIECE = 1_000
+
+
+class ArchivedSeries(Protocol):
+    """What an object holds of one series on one day; `day` as `2026-11-20`, `sha256` its content digest."""
+
+    @property
+    def symbol(self) -> str: ...
+    @property
+    def day(self) -> str: ...
+    @property
+    def rows(self) -> int: ...
+    @property
+    def sha256(self) -> str: ...
+
+
+class ArchivedObject(Protocol):
+    """A live object, read back (`gapless.storage.lake`'s receipt has this form); `period_start` as `2026-11-20`."""
+
+    @property
+    def uri(self) -> str: ...
+    @property
+    def exchange(self) -> str: ...
+    @property
+    def interval(self) -> str: ...
+    @property
+    def period_start(self) -> str: ...
+    @property
+    def rows(self) -> int: ...
+    @property
+    def bytes(self) -> int: ...
+    @property
+    def sha256(self) -> str: ...
+    @property
+    def content_digest(self) -> str: ...
+    @property
+    def series(self) -> Sequence[ArchivedSeries]: ...
+
+
+def put_archive_receipts(db: MySql, objects: Sequence[ArchivedObject], *, dataset: str = "ohlcv") -> int:
+    """Enter objects, as they are now, into the books; returns how many series-days were new or changed.
+
+    Safe to repeat. Series that an object's receipt does not name stay as they are on record.
+
+    Raises:
+        StorageError: the server did not take them for as long as retries last.
+    """
+    ordered = sorted(objects, key=lambda each: each.uri)
+    if not ordered:
+        return 0
+    what = f"entering {len(ordered)} objects of the lake into the books, the first {ordered[0].uri}"
+    return db.run(what, lambda connection: sum(_put(connection, each, dataset) for each in ordered))
+
+
+def _put(connection: Connection, each: ArchivedObject, dataset: str) -> int:
+    number = stable_id(each.uri)
+    _upsert(
+        connection,
+        archive_receipt,
+        [
+            {
+                "id": number,
+                "uri": each.uri,
+                "dataset": dataset,
+                "exchange": each.exchange,
+                "interval": each.interval,
+                "period_start": datetime.fromisoformat(each.period_start),
+                "rows": each.rows,
+                "bytes": each.bytes,
+                "sha256": each.sha256,
+                "content_digest": each.content_digest,
+                "state": VERIFIED,
+                "verified_at": datetime.now(UTC).replace(tzinfo=None),
+            }
+        ],
+    )
+    table = archive_series.c
+    statement = select(table.symbol, table.day, table.rows, table.sha256).where(
+        table.archive_receipt_id == number, table.dataset == dataset, table.exchange == each.exchange
+    )
+    known = {(symbol, day): (rows, digest) for symbol, day, rows, digest in connection.execute(statement)}
+    changed = [
+        {
+            "dataset": dataset,
+            "exchange": each.exchange,
+            "symbol": one.symbol,
+            "interval": each.interval,
+            "day": date.fromisoformat(one.day),
+            "rows": one.rows,
+            "sha256": one.sha256,
+            "archive_receipt_id": number,
+        }
+        for one in sorted(each.series, key=lambda one: (one.symbol, one.day))
+        if known.get((one.symbol, date.fromisoformat(one.day))) != (one.rows, one.sha256)
+    ]
+    for at in range(0, len(changed), _PIECE):
+        _upsert(connection, archive_series, changed[at : at + _PIECE])
+    return len(changed)
+
+
+def _upsert(connection: Connection, table: Any, rows: list[dict[str, Any]]) -> None:
+    statement = insert(table).values(rows)
+    names = [column.name for column in table.columns if not column.primary_key]
+    connection.execute(statement.on_duplicate_key_update({name: statement.inserted[name] for name in names}))
