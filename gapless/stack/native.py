@@ -14,7 +14,7 @@ from shutil import disk_usage
 import msgspec
 from filelock import FileLock, Timeout
 
-from gapless.config import Settings, load_settings
+from gapless.config import Settings
 from gapless.errors import ConfigError, GaplessError, StorageError
 from gapless.stack import processes
 from gapless.stack.airflow import COMPONENTS, LOGIN, POOLS, airflow_version, metadata_database
@@ -167,6 +167,12 @@ class NativeStack:
     def password(self) -> str:
         """The login's password, to be shown on a terminal and nowhere else."""
         return load_keys(self.layout.keys_file).airflow_login
+
+    def running_values(self) -> dict[str, str]:
+        """What the last start gave, as settings: these hold for its data whatever the caller's environment says."""
+        lines = (line for line in self.layout.env_file.read_text().splitlines() if not line.startswith("#"))
+        pairs = (line.partition("=") for line in lines)
+        return {name.removeprefix("GAPLESS_").lower(): value.strip("'") for name, _, value in pairs}
 
     def last_mode(self) -> Mode | None:
         return load_state(self.layout.state_file).mode
@@ -354,11 +360,3 @@ class _Explained:
     def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
         if isinstance(error, StorageError):
             raise StorageError(f"{error} ({self._supervisor.log_tail(self._name)})") from None
-
-
-def native_stack(say: Callable[[str], None], environment: Mapping[str, str]) -> tuple[NativeStack, Settings]:
-    """The stack of this installation, and what the user alone has set."""
-    from gapless.config import project_root
-
-    user = load_settings(native=False)
-    return NativeStack(Layout.of(project_root(), user.var_dir), environment=environment, say=say), user

@@ -101,15 +101,20 @@ class PrivatePostgreSQL:
         """Return when the server takes our password.
 
         Raises:
-            StorageError: it does not answer within `timeout_s`.
+            StorageError: it does not answer within `timeout_s`, or was made with another password.
         """
         deadline = time.monotonic() + timeout_s
         while True:
             try:
                 self._connect().close()
             except psycopg.OperationalError as error:
+                reason = " ".join(str(error).split())
+                if "password authentication failed" in reason:
+                    raise StorageError(
+                        f"the PostgreSQL in {self.data} was made with another password than the kept one:"
+                        " restore var/keys.json, or start over without data by `make purge`"
+                    ) from None
                 if time.monotonic() > deadline:
-                    reason = " ".join(str(error).split())
                     raise StorageError(
                         f"PostgreSQL on port {self.port} does not answer after {timeout_s:.0f} s: {reason}"
                     ) from None
