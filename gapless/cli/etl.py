@@ -55,7 +55,7 @@ def run(args: argparse.Namespace) -> int:
     intervals = parse_intervals(args.intervals) if args.intervals else None
     with (
         Progress(sys.stderr) as progress,
-        Runtime.open(settings(), max_wait_s=args.max_wait, on_wait=progress.say) as rt,
+        Runtime.open(settings(), max_wait_s=args.max_wait, say=progress.say) as rt,
     ):
         progress.step(f"plan {window}")
         batches = plan_window(rt, window, market=market, symbols=symbols, intervals=intervals)

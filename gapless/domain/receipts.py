@@ -77,19 +77,18 @@ class RawReceipt(msgspec.Struct, frozen=True):
 
 
 class NormalReceipt(msgspec.Struct, frozen=True):
-    """Canonical bars and quarantined rows of one batch, at rest in the lake's `_work/` until they are archived.
+    """Canonical bars of one batch, at rest in the lake's `_work/` until they are archived.
 
-    The work files are a cache: what they hold follows from the raw object alone, so they can be made again from it.
+    The work file is a cache: what it holds follows from the raw object alone, so it can be made again from it.
 
     Attributes:
-        bars_key, quarantine_key: where they lie in the lake; None when there are none.
+        bars_key: where it lies in the lake.
         rows_extracted: closed bars the exchange gave for the window, sound or not.
         digest: `gapless.domain.schema.content_digest` of the bars.
     """
 
     raw: RawReceipt
-    bars_key: str | None
-    quarantine_key: str | None
+    bars_key: str
     rows_extracted: int
     rows: int
     rows_quarantined: int

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterable, Iterator
+from collections.abc import AsyncGenerator, Iterable, Iterator
 from dataclasses import dataclass
 
 from gapless.domain.interval import Interval
@@ -45,7 +45,7 @@ class Failed:
     error: ExchangeError
 
 
-async def fetch_klines(rest: BinanceRest, series: Iterable[Series]) -> AsyncIterator[Fetched | Failed]:
+async def fetch_klines(rest: BinanceRest, series: Iterable[Series]) -> AsyncGenerator[Fetched | Failed, None]:
     """Every page of every series, in the order the answers arrive; `series` is consumed as slots come free.
 
     A failure is a value and never stops the others; the rest of its own series is passed over. At most twice the

@@ -133,6 +133,7 @@ load_receipt = Table(
     _column("quarantined", BigInteger()),
     _column("digest", _hex(64)),
     _column("loaded_at", _moment()),
+    _column("archived_at", _moment(), nullable=True),
     UniqueConstraint("batch_key", "ordinal", name="uq_load_receipt_batch"),
     Index("ix_load_receipt_window", "market", "window_end"),
     **_OPTIONS,

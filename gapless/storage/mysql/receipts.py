@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from hashlib import sha256
@@ -171,10 +171,23 @@ def put_receipt(connection: Connection, draft: Draft, ordinal: int, counts: Coun
     return number
 
 
+def mark_archived(db: MySql, receipt_ids: Collection[int]) -> None:
+    """Note that the lake holds the bars of these loads, read back. The first time counts."""
+    table = load_receipt.c
+    now = datetime.now(UTC).replace(tzinfo=None)
+    statement = load_receipt.update().where(table.id.in_(receipt_ids), table.archived_at.is_(None))
+    if receipt_ids:
+        db.run("marking loads as archived", lambda connection: connection.execute(statement.values(archived_at=now)))
+
+
 def load_coverage(
-    db: MySql, exchange: str, market: Market, wanted: Window, *, dataset: str = "ohlcv"
+    db: MySql, exchange: str, market: Market, wanted: Window, *, dataset: str = "ohlcv", archived: bool = False
 ) -> list[Coverage]:
-    """What complete receipts say is loaded, of windows that meet `wanted`: in order of window."""
+    """What complete receipts say is loaded, of windows that meet `wanted`: in order of window.
+
+    Args:
+        archived: only loads that the lake holds too (`mark_archived`).
+    """
     receipt, scope = load_receipt.c, load_scope.c
     statement = (
         select(receipt.window_start, receipt.window_end, scope.symbols, scope.intervals)
@@ -186,6 +199,7 @@ def load_coverage(
                 receipt.exchange == exchange,
                 receipt.market == str(market),
                 receipt.complete,
+                *([receipt.archived_at.is_not(None)] if archived else []),
                 receipt.window_end > moment(wanted.start_ms),
                 receipt.window_start < moment(wanted.end_ms),
             )

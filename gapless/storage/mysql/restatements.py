@@ -21,8 +21,9 @@ _PIECE = 1_000
 def log_lake_restatements(db: MySql, old: pa.Table, new: pa.Table, *, receipt_id: int | None = None) -> int:
     """Record bars that the lake is about to replace; returns how many were not on record yet.
 
-    Safe to repeat: a bar whose last restatement in the lake says exactly this change is left out, so that a write that
-    was killed after this and is done again leaves one row, not two.
+    One change of a bar is one row: a bar whose last restatement says exactly this change is left out. So what MySQL has
+    just recorded is not recorded again for the lake, and a write that was killed after this and is done again adds
+    nothing.
 
     Args:
         old, new: the bars before and after, aligned row by row; columns of `gapless.domain.schema.OHLCV`.
@@ -98,10 +99,7 @@ def _last_changes(connection: Connection, rows: list[dict[str, Any]]) -> dict[tu
     table = restatement.c
     statement = (
         select(table.symbol, table.interval, table.ts, table.exchange, table.old_values, table.new_values)
-        .where(
-            tuple_(table.symbol, table.interval, table.ts, table.exchange).in_([_key(row) for row in rows]),
-            table.store == "lake",
-        )
+        .where(tuple_(table.symbol, table.interval, table.ts, table.exchange).in_([_key(row) for row in rows]))
         .order_by(table.id)
     )
     return {tuple(row[:4]): (row[4], row[5]) for row in connection.execute(statement)}

@@ -58,6 +58,7 @@ CREATE TABLE IF NOT EXISTS load_receipt (
   quarantined  BIGINT NOT NULL,
   digest       CHAR(64) CHARACTER SET ascii COLLATE ascii_bin NOT NULL,
   loaded_at    DATETIME(3) NOT NULL,
+  archived_at  DATETIME(3) NULL,
   PRIMARY KEY (id),
   UNIQUE KEY uq_load_receipt_batch (batch_key, ordinal),
   KEY ix_load_receipt_window (market, window_end)
