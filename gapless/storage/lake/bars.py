@@ -75,7 +75,7 @@ class BarLake:
         """Merge bars, in any order and of any number of objects, into the lake; one receipt for each object they touch.
 
         Each object is replaced whole and at once, and read back: byte by byte, and its rows compared with what was
-        merged. Killed anywhere and run again, it leaves the same objects. Where everything is there already, it writes nothing.
+        merged. Killed anywhere and run again, it leaves the same objects. What is there already is not written.
 
         Args:
             on_replaced: called with the bars that change and what they become, before they do.

@@ -43,6 +43,10 @@ _ADVICE = {
 }
 
 
+_TAIL_BYTES = 128 * 1024
+"""What opening an object reads at once: the footer, and the whole of a small one."""
+
+
 @dataclass(frozen=True, slots=True)
 class Patience:
     """How long a store that is away, or throttles, is asked again before the work fails.
@@ -64,8 +68,8 @@ class S3Store:
     """Objects in a bucket, below a prefix. Safe for many threads; make one after a fork, not before.
 
     A PUT carries its MD5, so the server refuses bytes that changed on the way. `if_match` and `if_absent` are left to
-    the server where it honours them (AWS S3 documents it; `rclone serve s3` 1.75 ignores them), which is found out once,
-    by a probe under `_probe/`; elsewhere they are checked before the PUT. Proxies from the environment are honoured.
+    the server where it honours them (AWS S3 documents it; `rclone serve s3` 1.75 ignores them), which is found out
+    once, by a probe under `_probe/`; elsewhere the PUT follows a check. Proxies of the environment are honoured.
     """
 
     def __init__(
@@ -138,8 +142,17 @@ class S3Store:
             return None
 
     def open(self, key: str) -> BinaryIO | None:
-        stat = self.head(key)
-        return None if stat is None else cast(BinaryIO, _Ranges(self, stat))
+        def attempt() -> tuple[Stat, bytes]:
+            answer = self._client.get_object(**self._where(key), Range=f"bytes=-{_TAIL_BYTES}")
+            tail, whole_size = _whole(answer), answer.get("ContentRange", "").rpartition("/")[2]
+            stat = Stat(key, int(whole_size or len(tail)), _etag(answer), _ms(answer["LastModified"]))
+            return stat, tail
+
+        try:
+            stat, tail = self._call("read", key, attempt)
+        except _Absent:
+            return None
+        return cast(BinaryIO, _Ranges(self, stat, tail))
 
     def put(self, key: str, data: bytes, *, if_match: str | None = None, if_absent: bool = False) -> Stat:
         arguments = self._where(key) | {"Body": data, "ContentMD5": base64.b64encode(_md5(data)).decode()}
@@ -330,9 +343,11 @@ def _md5(data: bytes) -> bytes:
 class _Ranges(io.RawIOBase):
     """One version of an object as a seekable file; reads become ranged GETs."""
 
-    def __init__(self, store: S3Store, stat: Stat) -> None:
+    def __init__(self, store: S3Store, stat: Stat, tail: bytes) -> None:
         self._store = store
         self._stat = stat
+        self._tail = tail
+        self._tail_at = stat.size - len(tail)
         self._at = 0
 
     def readable(self) -> bool:
@@ -354,7 +369,11 @@ class _Ranges(io.RawIOBase):
         length = left if size is None or size < 0 else min(size, left)
         if length == 0:
             return b""
-        data = self._store.read_range(self._stat, self._at, length)
+        if self._at >= self._tail_at:
+            begin = self._at - self._tail_at
+            data = self._tail[begin : begin + length]
+        else:
+            data = self._store.read_range(self._stat, self._at, length)
         self._at += len(data)
         return data
 

@@ -58,7 +58,7 @@ def get_raw(store: ObjectStore, key: str, kind: type[T]) -> list[T]:
 
 
 def put_table(store: ObjectStore, batch: str, name: str, table: pa.Table) -> str:
-    """Store a table between two steps, exact in every type; read back. Its key, returned, holds a digest of its bytes."""
+    """Store a table between two steps, exact in every type; read back. Returns its key, which holds a digest."""
     sink = pa.BufferOutputStream()
     table = table.combine_chunks()
     with pa.ipc.new_file(sink, table.schema, options=pa.ipc.IpcWriteOptions(compression="zstd")) as writer:
