@@ -10,7 +10,7 @@ from typing import Any
 from aiohttp import web
 
 from gapless.domain.instrument import Market
-from gapless.domain.window import iso, parse_time
+from gapless.domain.window import DAY_MS, Window, iso, parse_time
 from gapless.errors import ConfigError
 from replica.bars import INTERVAL_MS
 from replica.exchange import Exchange
@@ -19,6 +19,7 @@ from replica.limits import LimitRules
 from replica.query import KlineQuery
 
 _MAX_SPEED = 1_000_000.0
+_LONGEST_SPAN_MS = 3660 * DAY_MS
 
 
 def add_control(app: web.Application, exchange: Exchange) -> None:
@@ -38,6 +39,11 @@ def add_control(app: web.Application, exchange: Exchange) -> None:
         move_clock(exchange, await _json(request))
         return web.json_response(_clock(exchange))
 
+    async def halts(request: web.Request) -> web.Response:
+        market, window = span(request.query)
+        found = exchange.source.halts(market, window)
+        return web.json_response({"halts": [{"start": iso(halt.start_ms), "end": iso(halt.end_ms)} for halt in found]})
+
     async def set_limits(request: web.Request) -> web.Response:
         exchange.set_limits(changed_limits(exchange.limits, await _json(request)))
         return web.json_response({market.value: _rules(rules) for market, rules in exchange.limits.items()})
@@ -55,6 +61,7 @@ def add_control(app: web.Application, exchange: Exchange) -> None:
     app.router.add_post("/replica/stats/reset", reset_stats)
     app.router.add_get("/replica/clock", clock)
     app.router.add_post("/replica/clock", set_clock)
+    app.router.add_get("/replica/halts", halts)
     app.router.add_post("/replica/limits", set_limits)
     app.router.add_post("/replica/faults", set_faults)
     app.router.add_post("/replica/restate", restate)
@@ -84,6 +91,22 @@ def move_clock(exchange: Exchange, wish: Mapping[str, Any]) -> None:
         exchange.clock.advance(_integer(wish["advance_ms"], "advance_ms"))
     if "speed" in wish:
         exchange.clock.pace(checked_speed(wish["speed"]))
+
+
+def span(params: Mapping[str, str]) -> tuple[Market, Window]:
+    """A market and a stretch of at most ten years: `market=spot&start=2026-11-01&end=2026-12-01`.
+
+    Raises:
+        ConfigError: a part is missing or wrong.
+    """
+    _known(params, {"market", "start", "end"}, "/replica/halts")
+    market = params.get("market", "")
+    if market not in list(Market):
+        raise ConfigError(f"market must be spot or um, not {market!r}")
+    window = Window(parse_time(params.get("start", "")), parse_time(params.get("end", "")))
+    if window.length_ms > _LONGEST_SPAN_MS:
+        raise ConfigError("ask for ten years of halts at most")
+    return Market(market), window
 
 
 def checked_speed(value: Any) -> float:

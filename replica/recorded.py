@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from gapless.domain.instrument import Market
-from gapless.domain.window import DAY_MS
+from gapless.domain.window import DAY_MS, Window
 from gapless.errors import ConfigError
 from replica.bars import INTERVAL_MS, MINUTE_MS
 from replica.info import Symbol, SymbolFacts, spot_symbol, um_symbol
@@ -62,6 +62,10 @@ class RecordedSource:
         """The recorded instruments; those of a recorded exchangeInfo as they stand there, the others told from their
         bars. `now_ms` changes nothing: a recording knows one moment."""
         return self._symbols[market]
+
+    def halts(self, market: Market, window: Window) -> list[Window]:
+        """None: a recording does not say why a bar is missing."""
+        return []
 
     def rows(self, query: KlineQuery, now_ms: int) -> list[str]:
         """The rows that answer a request. A bar still open at `now_ms` shows its open price, and of a longer bar what

@@ -7,6 +7,7 @@ from functools import lru_cache
 from typing import Protocol
 
 from gapless.domain.instrument import Market
+from gapless.domain.window import DAY_MS, Window
 from replica.bars import Bars, concat, render_rows
 from replica.info import Symbol, SymbolFacts, spot_symbol, um_symbol
 from replica.market import GeneratedMarket
@@ -24,6 +25,9 @@ class Source(Protocol):
 
     def symbols(self, market: Market, now_ms: int) -> Mapping[str, Symbol]:
         """The symbol objects listed now, by raw symbol."""
+
+    def halts(self, market: Market, window: Window) -> list[Window]:
+        """When the market's engine is known to have stood still, in order, as far as it meets the window."""
 
     def rows(self, query: KlineQuery, now_ms: int) -> list[str]:
         """The rows that answer a klines request, oldest first, as JSON text; the last may be the still-open bar.
@@ -51,6 +55,11 @@ class GeneratedSource:
     def symbols(self, market: Market, now_ms: int) -> Mapping[str, Symbol]:
         # Nothing changes between two listings or delistings, so the objects are made once for each such stretch.
         return self._listed(market, max((at for at in self._events if at <= now_ms), default=0))
+
+    def halts(self, market: Market, window: Window) -> list[Window]:
+        days = range(window.start_ms // DAY_MS, -(-window.end_ms // DAY_MS))
+        found = (self._market.halt(market, day) for day in days)
+        return [halt for halt in found if halt is not None and halt.intersect(window) is not None]
 
     def rows(self, query: KlineQuery, now_ms: int) -> list[str]:
         listing = self._listings.get((query.market, query.symbol))

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from multidict import MultiDict
 
 from gapless.domain.window import parse_time
@@ -232,6 +234,12 @@ def test_the_servers_clock_can_seem_wrong() -> None:
 def test_a_wrong_script_is_refused_with_its_place(rule: dict[str, Any], message: str) -> None:
     with pytest.raises(ConfigError, match=r"fault script test: .*" + message):
         parse_script({"rules": [rule]}, "test")
+
+
+def test_the_script_in_the_manual_is_a_valid_one() -> None:
+    manual = (Path(__file__).resolve().parents[2] / "docs" / "replica.md").read_text(encoding="utf-8")
+    (example,) = re.findall(r"```yaml\n(.*?)```", manual, flags=re.DOTALL)
+    assert len(parse_script(yaml.safe_load(example), "docs/replica.md").script.rules) == 6
 
 
 def test_scripts_are_read_from_yaml_and_json(tmp_path: Path) -> None:

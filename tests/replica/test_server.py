@@ -14,10 +14,12 @@ import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 
+import aiohttp
 import pytest
 
+from gapless.domain.instrument import Market
 from gapless.domain.window import parse_time
-from tests.fixtures.replica import ROOT, ReplicaFactory, ReplicaHandle, start_replica
+from tests.fixtures.replica import ROOT, ReplicaFactory, ReplicaHandle, replica_in_loop, start_replica
 
 NOW = parse_time("2026-11-15T12:30:30")
 
@@ -126,6 +128,17 @@ def test_a_closed_bar_can_be_restated(replica: ReplicaHandle) -> None:
         assert words in json.load(caught.value)["error"]
 
 
+def test_halts_can_be_looked_up(shared: ReplicaHandle) -> None:
+    halts = shared.halts("spot", "2026-01-01", "2026-11-15")
+    assert 2 <= len(halts) <= 30
+    start, end = (parse_time(halts[0][key]) for key in ("start", "end"))
+    around = {"startTime": start - 60_000, "endTime": end, "limit": 1000}
+    rows = shared.get("/api/v3/klines", symbol="ETHUSDT", interval="1m", **around)
+    assert [row[0] for row in rows] == [start - 60_000, end]
+    with pytest.raises(urllib.error.HTTPError):
+        shared.halts("moon", "2026-01-01", "2026-11-15")
+
+
 def raw_get(handle: ReplicaHandle, path: str, timeout: float = 5) -> bytes:
     """What comes over a bare socket until it ends; connection errors are raised."""
     port = int(handle.url.rpartition(":")[2])
@@ -166,6 +179,16 @@ def test_faults_reach_the_connection(replica: ReplicaHandle) -> None:
         replica.get("/fapi/v1/ping")
     replica.faults()
     assert len(replica.get("/fapi/v1/klines", symbol="BTCUSDT", interval="1m", limit=300)) == 300
+
+
+async def test_it_serves_inside_a_tests_event_loop_too() -> None:
+    async with (
+        replica_in_loop("--speed", "0", "--start", "2026-11-15T12:30:30") as (ready, exchange),
+        aiohttp.ClientSession() as client,
+        client.get(f"{ready.um_rest}/fapi/v1/time") as answer,
+    ):
+        assert await answer.json() == {"serverTime": NOW}
+        assert exchange.stats.markets[Market.UM].requests == {"time": 1}
 
 
 def test_a_script_from_a_file_is_in_force_from_the_start(start_exchange: ReplicaFactory, tmp_path: Path) -> None:
