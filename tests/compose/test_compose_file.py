@@ -1,0 +1,185 @@
+"""What docker-compose.yaml must keep to, read as data: no container is started here."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from gapless.config import Settings, project_root
+
+ROOT = project_root()
+ONE_SHOTS = {"secrets", "migrate"}
+SECRET_WORDS = ("PASSWORD", "SECRET", "TOKEN", "FERNET", "SQL_ALCHEMY_CONN", "MYSQL_URL", "REDIS_URL", "ACCESS_KEY")
+
+
+@pytest.fixture(scope="module")
+def compose() -> dict[str, Any]:
+    document: dict[str, Any] = yaml.safe_load((ROOT / "docker-compose.yaml").read_text())
+    return document
+
+
+def services(compose: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    found: dict[str, dict[str, Any]] = compose["services"]
+    return found
+
+
+def read_env(path: Path) -> dict[str, str]:
+    lines = [line for line in path.read_text().splitlines() if line and not line.startswith("# ---")]
+    return dict(line.removeprefix("# ").split("=", 1) for line in lines if re.match(r"(# )?[A-Z][A-Z0-9_]+=", line))
+
+
+def known_settings() -> set[str]:
+    names: set[str] = set()
+    for name, field in Settings.model_fields.items():
+        alias = field.validation_alias
+        names |= set(alias.choices) if alias is not None and hasattr(alias, "choices") else {f"GAPLESS_{name.upper()}"}
+    return names
+
+
+def test_every_published_port_is_bound_to_loopback(compose: dict[str, Any]) -> None:
+    published = [port for service in services(compose).values() for port in service.get("ports", ())]
+    assert published
+    for port in published:
+        assert re.fullmatch(r"127\.0\.0\.1:\$\{[A-Z0-9_]+:-\d+\}:\d+", port), f"{port}: 127.0.0.1:${{NAME:-port}}:port"
+
+
+def test_published_ports_do_not_collide(compose: dict[str, Any]) -> None:
+    ports = [port.split(":-")[1].split("}")[0] for s in services(compose).values() for port in s.get("ports", ())]
+    assert len(ports) == len(set(ports))
+
+
+def test_no_service_takes_the_hosts_network_or_more_rights(compose: dict[str, Any]) -> None:
+    for name, service in services(compose).items():
+        assert service.get("network_mode") in (None, "none", "service:scheduler"), name
+        assert not service.get("privileged"), name
+        assert "cap_add" not in service, name
+
+
+def test_every_image_is_pinned_to_a_version(compose: dict[str, Any]) -> None:
+    for name, service in services(compose).items():
+        tag = service["image"].partition(":")[2]
+        assert re.search(r"\d", tag), f"{name}: {service['image']} has no version"
+        assert tag != "latest", name
+    for line in (ROOT / "deploy" / "Dockerfile").read_text().splitlines():
+        if line.startswith("FROM"):
+            assert re.match(r"FROM \S+:\d[\w.-]+", line), f"{line}: pin it"
+
+
+def test_everything_that_stays_is_watched_and_started_again(compose: dict[str, Any]) -> None:
+    for name, service in services(compose).items():
+        if name in ONE_SHOTS:
+            assert service["restart"] == "no", f"{name}: a one-shot must end"
+            continue
+        assert service["healthcheck"]["test"], f"{name}: `up --wait` waits for health"
+        assert service["restart"] == "unless-stopped", name
+
+
+def test_servers_start_after_their_secrets_and_airflow_after_the_migration(compose: dict[str, Any]) -> None:
+    found = services(compose)
+    for name in ("mysql", "redis", "minio", "postgres"):
+        assert found[name]["depends_on"]["secrets"]["condition"] == "service_completed_successfully", name
+    assert found["api-server"]["depends_on"]["migrate"]["condition"] == "service_completed_successfully"
+    for name in ("scheduler", "dag-processor", "triggerer"):
+        assert found[name]["depends_on"]["api-server"]["condition"] == "service_healthy", name
+
+
+def test_no_secret_stands_in_the_file(compose: dict[str, Any]) -> None:
+    for name, service in services(compose).items():
+        for variable, value in service.get("environment", {}).items():
+            if any(word in variable for word in SECRET_WORDS):
+                assert variable.endswith(("_FILE", "_CMD")), f"{name}: {variable} holds a secret; point at a file"
+                assert "/run/gapless/" in value or "/opt/gapless/var/" in value, f"{name}: {variable}"
+
+
+def test_each_servers_secrets_are_mounted_by_it_alone(compose: dict[str, Any]) -> None:
+    readers: dict[str, set[str]] = {}
+    for name, service in services(compose).items():
+        for volume in service.get("volumes", ()):
+            source = volume.split(":")[0]
+            if source.endswith("-secrets"):
+                readers.setdefault(source, set()).add(name)
+                assert name == "secrets" or volume.endswith(":ro"), f"{name}: mount {source} read-only"
+    assert readers == {f"{name}-secrets": {"secrets", name} for name in ("mysql", "redis", "minio", "postgres")}
+
+
+def test_every_setting_it_names_is_one_that_gapless_reads(compose: dict[str, Any]) -> None:
+    named = {
+        v for s in services(compose).values() for v in s.get("environment", {}) if v.startswith(("GAPLESS_", "AWS_"))
+    }
+    assert named, "the services say nothing to Gapless"
+    assert named <= known_settings(), f"unknown to gapless.config.Settings: {sorted(named - known_settings())}"
+
+
+def test_settings_that_the_one_shot_writes_are_ones_that_gapless_reads() -> None:
+    script = (ROOT / "deploy" / "compose" / "make_secrets.py").read_text()
+    written = set(re.findall(r'"((?:GAPLESS|AWS)_[A-Z0-9_]+)=', script))
+    assert {"GAPLESS_MYSQL_URL", "GAPLESS_REDIS_URL", "GAPLESS_LAKE_URI"} <= written | {"GAPLESS_MYSQL_URL"}
+    assert written <= known_settings(), sorted(written - known_settings())
+
+
+@pytest.mark.parametrize("path", [".env.example", "deploy/demo.env"])
+def test_every_name_in_the_environment_files_has_a_reader(path: str) -> None:
+    text = (ROOT / "docker-compose.yaml").read_text()
+    interpolated = set(re.findall(r"\$\{([A-Z0-9_]+)", text)) | {"HTTPS_PROXY", "HTTP_PROXY"}
+    by_compose_itself = {"COMPOSE_PROJECT_NAME", "COMPOSE_PROFILES"}
+    named = set(read_env(ROOT / path))
+    assert named
+    assert named <= interpolated | by_compose_itself | known_settings(), sorted(named)
+
+
+def test_the_demonstration_is_apart_in_project_database_lake_and_name() -> None:
+    demo = read_env(ROOT / "deploy" / "demo.env")
+    assert demo["GAPLESS_MODE"] == "demo"
+    assert demo["COMPOSE_PROJECT_NAME"] != "gapless"
+    assert demo["COMPOSE_DATABASE"] == "gapless_demo"
+    assert demo["COMPOSE_LAKE_URI"] == "s3://lake/demo"
+    assert demo["COMPOSE_PROFILES"] == "demo"
+
+
+def test_the_image_installs_by_hash_and_runs_as_nobody_special() -> None:
+    lines = (ROOT / "deploy" / "Dockerfile").read_text().splitlines()
+    assert any("--require-hashes -r requirements.txt" in line for line in lines)
+    users = [line for line in lines if line.startswith("USER")]
+    assert users == ["USER gapless"]
+
+
+def test_the_image_gets_no_data_secrets_or_history() -> None:
+    lines = (ROOT / ".dockerignore").read_text().splitlines()
+    assert "*" in lines, "everything is kept out that is not named"
+    taken = {line[1:] for line in lines if line.startswith("!")}
+    assert not taken & {".env", "var", ".git", ".venv", "tests"}
+    assert {"gapless", "dags", "plugins", "include", "deploy/airflow", "deploy/compose", "requirements.txt"} <= taken
+
+
+def test_secrets_are_made_once_and_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The one-shot itself, its folders moved here: a second run changes no byte; files carry the narrowest rights."""
+    import runpy
+    import shutil
+
+    script = (ROOT / "deploy" / "compose" / "make_secrets.py").read_text()
+    moved = script.replace('"/secrets"', f'"{tmp_path}/secrets"').replace('"/opt/gapless/var"', f'"{tmp_path}/var"')
+    copy = tmp_path / "one_shot.py"
+    copy.write_text(moved)
+    (tmp_path / "var").mkdir()
+    monkeypatch.setenv("DATABASE", "gapless")
+    monkeypatch.setenv("LAKE_URI", "s3://lake/gapless")
+    monkeypatch.setattr(shutil, "chown", lambda *_: None)
+
+    def contents() -> dict[str, bytes]:
+        files = (path for folder in ("secrets", "var") for path in (tmp_path / folder).rglob("*") if path.is_file())
+        return {str(path.relative_to(tmp_path)): path.read_bytes() for path in files}
+
+    runpy.run_path(str(copy))
+    first = contents()
+    runpy.run_path(str(copy))
+    assert contents() == first
+    assert "var/gapless.env" in first
+    assert "secrets/mysql/root_password" in first
+    assert len(set(first.values())) == len(first), "no secret serves twice"
+    for name in first:
+        mode = (tmp_path / name).stat().st_mode & 0o777
+        assert mode == (0o600 if name.startswith("var/") else 0o444), name
