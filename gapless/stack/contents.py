@@ -36,7 +36,7 @@ def read_contents(url: str, *, now_ms: int) -> Contents:
 
 
 def series_of(rows: MarketRows, now_ms: int) -> Series:
-    """A line of the table. The lag is that of the instrument furthest behind: now minus its first missing bar's close."""
+    """A line of the table. The lag is that of the instrument furthest behind: the age of its first missing bar."""
     length = rows.interval.ms
     first_missing_closes = rows.laggard_ms + 2 * length
     return Series(
