@@ -52,7 +52,7 @@ def task_settings(lookup: Lookup | None = None) -> Settings:
     for field, conn_id, read in _SOURCES:
         if field not in given and (connection := find(conn_id)) is not None:
             extra.update({name: value for name, value in read(connection).items() if name not in given})
-    found = load_settings(**extra) if extra else base
+    found = load_settings(**extra) if extra else base  # type: ignore[arg-type]  # none of them is `native`
     for secret in secrets(found):
         _mask(secret)
     return found

@@ -123,7 +123,7 @@ def test_the_command_line_is_guarded_too(airflow: Path, dags: dict[str, Any]) ->
     from sqlalchemy import func, select
 
     with create_session() as session:
-        DagBundlesManager().sync_bundles_to_db(session=session)
+        DagBundlesManager().sync_bundles_to_db(session=session)  # type: ignore[no-untyped-call]
     folder = project_root() / "dags"
     sync_bag_to_db(BundleDagBag(folder, bundle_path=folder, bundle_name="dags-folder"), "dags-folder", None)
 
