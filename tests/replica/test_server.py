@@ -65,6 +65,8 @@ def test_wrong_control_requests_are_refused_with_a_line(shared: ReplicaHandle) -
     for path, body, words in (
         ("clock", {"sett": 1}, "unknown key sett"),
         ("clock", {"speed": -1}, "speed must be"),
+        ("clock", {"set": 10**18}, "from 1970 to 2100"),
+        ("clock", {"advance_ms": 10**18}, "from 1970 to 2100"),
         ("limits", {"um": {"weight": 1}}, "unknown key weight"),
         ("faults", {"rules": [{"action": {"boom": 1}}]}, "boom"),
         ("restate", {"market": "um"}, "lacks fields, interval"),
