@@ -116,7 +116,7 @@ def decide(
             windows = after[charge.pool]
             windows[charge.window] = windows.get(charge.window, 0) + charge.cost
             after[charge.pool] = {w: n for w, n in windows.items() if w >= charge.window - 1}
-    return after, Answer(None, None, tuple(after[charge.pool].get(charge.window, 0) for charge in charges))
+    return after, Answer(None, None, tuple(now + charge.cost for charge, now in zip(charges, before, strict=True)))
 
 
 def charges_for(pools: Iterable[tuple[Pool, int]], earliest_ms: int, latest_ms: int) -> list[Charge]:

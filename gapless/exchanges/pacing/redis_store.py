@@ -53,7 +53,7 @@ if full < 0 then
     if cost > 0 then
       spent[i] = redis.call('HINCRBY', KEYS[i + 1], ARGV[at + 1], cost)
       redis.call('PEXPIRE', KEYS[i + 1], ARGV[at + 5])
-      if redis.call('HLEN', KEYS[i + 1]) > 2 then
+      if redis.call('HLEN', KEYS[i + 1]) > 1 then
         for _, old in ipairs(redis.call('HKEYS', KEYS[i + 1])) do
           if tonumber(old) < window - 1 then redis.call('HDEL', KEYS[i + 1], old) end
         end
