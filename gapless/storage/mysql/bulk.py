@@ -57,6 +57,8 @@ def replace_rows(
     """
     if rows.num_rows == 0:
         return Sent(0, 0)
+    if not connection.in_transaction():
+        connection.begin()  # the statements below go past SQLAlchemy: it must know that there is something to undo
     plain = _plain(rows)
     if _local_allowed(connection):
         try:

@@ -23,11 +23,11 @@ def claim_origin(db: MySql, origin: str) -> None:
     """
 
     def claim(connection: Connection) -> str:
-        held = connection.scalar(select(installation.c.origin).where(installation.c.id == _ONLY))
+        held = _held(connection)
         if held is None:
             row = {"id": _ONLY, "origin": origin, "created_at": datetime.now(UTC).replace(tzinfo=None)}
             connection.execute(insert(installation).values(row).on_duplicate_key_update(id=_ONLY))
-            held = connection.scalar(select(installation.c.origin).where(installation.c.id == _ONLY))
+            held = _held(connection)
         return str(held)
 
     held = db.run(f"claiming the database for {origin} data", claim)
@@ -40,6 +40,8 @@ def claim_origin(db: MySql, origin: str) -> None:
 
 def read_origin(db: MySql) -> str | None:
     """The origin of the data here, None while nobody has claimed it."""
-    return db.run(
-        "reading the origin", lambda c: c.scalar(select(installation.c.origin).where(installation.c.id == _ONLY))
-    )
+    return db.run("reading the origin", _held)
+
+
+def _held(connection: Connection) -> str | None:
+    return connection.scalar(select(installation.c.origin).where(installation.c.id == _ONLY))

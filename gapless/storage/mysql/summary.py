@@ -95,10 +95,10 @@ def count_quarantined(db: MySql, *, since_ms: int = 0) -> dict[str, int]:
         .group_by(quarantine.c.reason)
         .order_by(quarantine.c.reason)
     )
-    return db.run("counting quarantined rows", lambda c: {reason: number for reason, number in c.execute(statement)})
+    return dict(db.run("counting quarantined rows", lambda c: [(row[0], row[1]) for row in c.execute(statement)]))
 
 
 def count_restatements(db: MySql) -> dict[str, int]:
     """How many bars were restated, by store (`mysql`, `lake`)."""
     statement = select(restatement.c.store, func.count()).group_by(restatement.c.store).order_by(restatement.c.store)
-    return db.run("counting restated bars", lambda c: {store: number for store, number in c.execute(statement)})
+    return dict(db.run("counting restated bars", lambda c: [(row[0], row[1]) for row in c.execute(statement)]))
