@@ -28,7 +28,7 @@ from gapless.stack.servers import AIRFLOW_ROLE, PORT_NAMES, Servers, port_name, 
 from gapless.stack.service import write_spec
 from gapless.stack.state import State, load_state, save_state
 from gapless.stack.steps import run_logged, upgrade_schema
-from gapless.stack.supervisor import Supervisor
+from gapless.stack.supervisor import AT_WORK, Supervisor
 from gapless.stack.values import (
     DATABASES,
     MYSQL_USER,
@@ -211,7 +211,7 @@ class NativeStack:
     def _prepare(self, keys: Keys, state: State, wanted: Needs, mode: Mode) -> Servers:
         """Ports, specs and the supervisor's configuration; services whose spec changed are stopped."""
         states = self._supervisor.states()
-        held = {port_name(name) for name, found in states.items() if found.state == "running"}
+        held = {port_name(name) for name, found in states.items() if found.state in AT_WORK}
         seed = int(self.layout.stack_id, 16)
         ports, lines = choose(PORT_NAMES, state.ports, held=held, seed=seed)
         for line in lines:
@@ -284,7 +284,7 @@ class NativeStack:
             if not self._runs("redis"):
                 redis.write_config()
                 self._supervisor.start_service("redis")
-            redis.wait_ready()
+            redis.wait_ready(60)
 
     def _replica(self, url: str, timeout_s: float = 60) -> None:
         self._supervisor.start_service("replica")

@@ -19,6 +19,8 @@ from gapless.stack.private_files import write_private
 from gapless.stack.processes import SessionRecord, boot_id, read_process
 from gapless.stack.service import Service, spec_file
 
+AT_WORK = ("running", "starting", "backoff")
+"""States in which the supervisor itself sees to the service."""
 _RPC_GONE = (OSError, xmlrpc.client.ProtocolError)
 
 
@@ -153,7 +155,7 @@ class Supervisor:
 
     def start_service(self, name: str) -> None:
         """Start it unless it runs. Returns at once; the caller waits for the service itself to answer."""
-        if self.states()[name].state not in ("running", "starting"):
+        if self.states()[name].state not in AT_WORK:
             self._call("startProcess", name, False)
 
     def stop_services(self, names: Iterable[str]) -> None:
