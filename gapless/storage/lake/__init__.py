@@ -9,11 +9,12 @@ from gapless.storage.lake.bars import BarLake, ObjectReceipt, OnReplaced
 from gapless.storage.lake.digests import SeriesDigest, digests
 from gapless.storage.lake.locks import FileLocks, Locks
 from gapless.storage.lake.merge import Merged, merge_bars
-from gapless.storage.lake.objects import ObjectStore, PreconditionFailed, Stat, key_of, uri_of
+from gapless.storage.lake.objects import Damaged, ObjectStore, PreconditionFailed, Stat, key_of, uri_of
 from gapless.storage.lake.opening import default_locks, open_lake, open_store
 
 __all__ = [
     "BarLake",
+    "Damaged",
     "FileLocks",
     "Locks",
     "Merged",

@@ -19,7 +19,7 @@ from gapless.storage.lake.digests import SeriesDigest, digests
 from gapless.storage.lake.layout import BarsObject
 from gapless.storage.lake.locks import Locks
 from gapless.storage.lake.merge import Merged, merge_bars, open_times, refuse_shrinking
-from gapless.storage.lake.objects import ObjectStore, PreconditionFailed, Stat, uri_of
+from gapless.storage.lake.objects import Damaged, ObjectStore, PreconditionFailed, Stat, uri_of
 from gapless.storage.lake.parquet import canonical, damaged, decode, encode, read_some
 
 T = TypeVar("T")
@@ -237,6 +237,7 @@ class BarLake:
 
     def _read_object(self, key: str, symbols: frozenset[str] | None, window: Window) -> pa.Table:
         uri = uri_of(self.store, key)
+        seen: Stat | None = None
         for _ in range(_RACES):
             stream = self.store.open(key)
             if stream is None:
@@ -246,6 +247,13 @@ class BarLake:
                     return read_some(stream, name=uri, symbols=symbols, window=window)
             except PreconditionFailed:
                 continue  # replaced while it was read: the new one holds at least as much
+            except Damaged:
+                # A server that is not atomic between its answer's head and body (rclone) mixes two versions when the
+                # object is replaced in between. Damaged twice as the same version, it is damaged.
+                now = self.store.head(key)
+                if now is not None and now == seen:
+                    raise
+                seen = now
         raise StorageError(f"{uri} was replaced {_RACES} times while it was read; try again when the backfill is done")
 
     def _objects(self, exchange: str, interval: Interval, window: Window) -> Iterator[BarsObject]:

@@ -32,6 +32,12 @@ class PreconditionFailed(StorageError):
     kind = "precondition"
 
 
+class Damaged(StorageError):
+    """A stored object's bytes cannot be trusted: a checksum, a count or a digest does not match."""
+
+    kind = "damaged"
+
+
 class ObjectStore(Protocol):
     """Whole objects under keys. Safe to share between threads.
 

@@ -20,6 +20,7 @@ import pyarrow.parquet as pq
 from gapless.domain.schema import OHLCV
 from gapless.domain.window import Window
 from gapless.errors import StorageError, ValidationError
+from gapless.storage.lake.objects import Damaged
 
 SCHEMA_VERSION = "1"
 _PRICES = ("open", "high", "low", "close")
@@ -176,9 +177,9 @@ def row_groups(starts: np.ndarray, rows: int) -> Iterator[tuple[int, int]]:
         begin = end
 
 
-def damaged(name: str, why: object) -> StorageError:
+def damaged(name: str, why: object) -> Damaged:
     """The error for an object whose bytes cannot be trusted."""
-    return StorageError(
+    return Damaged(
         f"{name} cannot be read: {why}. It is damaged or was not written by Gapless: move it to the lake's "
         "_superseded/ and load its window again from the exchange"
     )

@@ -152,6 +152,11 @@ class S3Store:
             stat, tail = self._call("read", key, attempt)
         except _Absent:
             return None
+        except _NoSuchRange:  # smaller than the tail: AWS gives the whole object then, others refuse
+            whole = self.fetch(key)
+            if whole is None:
+                return None
+            tail, stat = whole
         return cast(BinaryIO, _Ranges(self, stat, tail))
 
     def put(self, key: str, data: bytes, *, if_match: str | None = None, if_absent: bool = False) -> Stat:
@@ -214,7 +219,7 @@ class S3Store:
 
         try:
             data, etag = self._call("read", stat.key, attempt)
-        except _Absent:
+        except (_Absent, _NoSuchRange):
             data, etag = b"", ""
         if etag != stat.etag:
             raise PreconditionFailed(f"{self.root_uri}/{stat.key} was replaced while it was read; read it again")
@@ -293,6 +298,10 @@ class _Refused(Exception):
     """The server says: the condition does not hold. An answer, not an error."""
 
 
+class _NoSuchRange(Exception):
+    """The server says: the object is not that long. An answer, not an error."""
+
+
 class _Unsupported(StorageError):
     """The server does not know this kind of request."""
 
@@ -305,6 +314,8 @@ def _judge(error: boto.ClientError, verb: str, where: str) -> None:
         raise _Absent
     if code in _REFUSED:
         raise _Refused
+    if code == "InvalidRange" or status == 416:
+        raise _NoSuchRange
     if code == "NotImplemented" or status == 501:
         raise _Unsupported(f"cannot {verb} {where}: the store does not support it ({code})") from error
     if code in _PASSING or status >= 500 or status == 429:

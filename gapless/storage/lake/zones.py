@@ -49,7 +49,10 @@ def get_raw(store: ObjectStore, key: str, kind: type[T]) -> list[T]:
     data = _existing(store, key)
     decoder = msgspec.json.Decoder(kind)
     try:
-        text = zstandard.ZstdDecompressor().decompress(data, max_output_size=_RAW_MAX_BYTES)
+        frame = zstandard.get_frame_parameters(data)
+        if not frame.has_checksum or frame.content_size > _RAW_MAX_BYTES:  # both are written, so the header is damaged
+            raise StorageError(f"{uri} is damaged: its header is not one of ours; extract its window again")
+        text = zstandard.ZstdDecompressor().decompress(data, allow_extra_data=False)
         if text and not text.endswith(b"\n"):
             raise StorageError(f"{uri} is damaged: its last line has no end; extract its window again")
         return [decoder.decode(line) for line in text.splitlines()]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -37,7 +39,7 @@ def test_the_objects_of_a_window_tile_it(start: int, length: int, interval: Inte
     found = list(layout.objects_in("binance", interval, window))
     assert found[0].window.start_ms <= window.start_ms
     assert window.end_ms <= found[-1].window.end_ms
-    assert all(a.window.end_ms == b.window.start_ms for a, b in zip(found, found[1:], strict=False))
+    assert all(a.window.end_ms == b.window.start_ms for a, b in pairwise(found))
     assert all(one.window.intersect(window) for one in found)
 
 

@@ -6,7 +6,6 @@ import fcntl
 import os
 import threading
 import time
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -193,8 +192,8 @@ def test_a_store_away_for_good_is_a_clear_error_within_the_bound(own_s3: S3Serve
 
 
 @pytest.fixture
-def fronted(s3_front: Front, s3_server: S3Server, tmp_path: Path) -> Iterator[S3Store]:
-    yield s3_server.store(f"f-{tmp_path.parent.name}-{tmp_path.name}", endpoint=s3_front.endpoint)
+def fronted(s3_front: Front, s3_server: S3Server, tmp_path: Path) -> S3Store:
+    return s3_server.store(f"f-{tmp_path.parent.name}-{tmp_path.name}", endpoint=s3_front.endpoint)
 
 
 def once(fault: Fault, method: str) -> object:
