@@ -11,7 +11,7 @@ import sys
 from collections.abc import Sequence
 
 from gapless import __version__
-from gapless.errors import ConfigError, GaplessError
+from gapless.errors import ConfigError, GaplessError, StorageError
 
 # One module a command (or a family), imported only when it is asked for: `gapless --help` must not load Arrow or ccxt.
 _COMMANDS = {
@@ -44,13 +44,16 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _refuse(args, error, status=2)
     except GaplessError as error:
         return _refuse(args, error, status=1)
-    except KeyboardInterrupt:
-        print("interrupted; run the same command again to go on", file=sys.stderr)
-        return 130
     except BrokenPipeError:
         # The reader of our output has left (`gapless ... | head`): there is nobody to tell.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
+    except OSError as error:
+        # A full disk, a folder that is not ours: what the machine said, and of which file, says what to do.
+        return _refuse(args, StorageError(str(error)), status=1)
+    except KeyboardInterrupt:
+        print("interrupted; run the same command again to go on", file=sys.stderr)
+        return 130
 
 
 def _parser(arguments: Sequence[str]) -> argparse.ArgumentParser:
