@@ -54,9 +54,9 @@ def _make_database() -> None:
         db.initdb(session=session)
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
 def dags(airflow: Path) -> dict[str, Any]:
-    """The project's DAGs by id, parsed once a module."""
+    """The project's DAGs by id, parsed anew: `dag.test` leaves a run's parameters in the DAG it ran."""
     from airflow.dag_processing.dagbag import DagBag
 
     bag = DagBag(project_root() / "dags")
