@@ -131,12 +131,22 @@ def _with_ancestors(pid: int, everything: Mapping[int, Process]) -> set[int]:
 def end(processes: Collection[Process], *, data_folder: Path, timeout_s: float) -> list[Process]:
     """Ask these to end, kill what has not after `timeout_s`, and return what lives even then (nothing, normally).
 
-    Only the topmost are asked: a server ends its own children in an order of its own, and hangs when they go first.
+    PostgreSQL comes last, because the others write to it as they end.
     """
+    database = [process for process in processes if process.works_in(data_folder)]
+    others = [process for process in processes if process not in database]
+    return [
+        *_end_together(others, signal.SIGTERM, timeout_s),
+        # On SIGTERM it would wait for its clients; SIGINT is its fast shutdown.
+        *_end_together(database, signal.SIGINT, timeout_s),
+    ]
+
+
+def _end_together(processes: Collection[Process], request: signal.Signals, timeout_s: float) -> list[Process]:
+    # Only the topmost are asked: a server ends its own children, in an order of its own.
     pids = {process.pid for process in processes}
     for process in (process for process in processes if process.parent not in pids):
-        # PostgreSQL waits for its clients on SIGTERM; SIGINT is its fast shutdown.
-        process.send(signal.SIGINT if process.works_in(data_folder) else signal.SIGTERM)
+        process.send(request)
     left = _wait_gone(processes, timeout_s)
     for process in left:
         process.send(signal.SIGKILL)
