@@ -49,19 +49,20 @@ async def fetch_klines(rest: BinanceRest, series: Iterable[Series]) -> AsyncGene
     """Every page of every series, in the order the answers arrive; `series` is consumed as slots come free.
 
     A failure is a value and never stops the others; the rest of its own series is passed over. At most twice the
-    client's concurrency of bodies wait for the consumer. Close the iterator (`contextlib.aclosing`) when leaving early.
+    client's concurrency of pages are under way or wait for the consumer. Close the iterator (`contextlib.aclosing`)
+    when leaving early.
     """
     pages = ((each, page) for each in series for page in plan_pages(rest.market, each.opens))
-    results: asyncio.Queue[Fetched | Failed | None] = asyncio.Queue(maxsize=rest.concurrency)
-    given_up: set[tuple[str, Interval]] = set()
-    workers = [asyncio.create_task(_work(rest, pages, results, given_up)) for _ in range(rest.concurrency)]
+    desk = _Desk(asyncio.Queue(), asyncio.Semaphore(2 * rest.concurrency), set())
+    workers = [asyncio.create_task(_work(rest, pages, desk)) for _ in range(rest.concurrency)]
     try:
         running = len(workers)
         while running:
-            result = await results.get()
+            result = await desk.results.get()
             if result is None:
                 running -= 1
             else:
+                desk.room.release()
                 yield result
         await asyncio.gather(*workers)
     finally:
@@ -70,24 +71,43 @@ async def fetch_klines(rest: BinanceRest, series: Iterable[Series]) -> AsyncGene
         await asyncio.gather(*workers, return_exceptions=True)
 
 
-async def _work(
-    rest: BinanceRest,
-    pages: Iterator[tuple[Series, Page]],
-    results: asyncio.Queue[Fetched | Failed | None],
-    given_up: set[tuple[str, Interval]],
-) -> None:
+@dataclass(frozen=True, slots=True)
+class _Desk:
+    """Between workers and consumer. The queue is bounded by `room`, which a page takes before it is asked for."""
+
+    results: asyncio.Queue[Fetched | Failed | None]
+    room: asyncio.Semaphore
+    given_up: set[tuple[str, Interval]]
+
+
+async def _work(rest: BinanceRest, pages: Iterator[tuple[Series, Page]], desk: _Desk) -> None:
     try:
-        for series, page in pages:
-            key = (series.symbol, series.interval)
-            if key in given_up:
-                continue
-            try:
-                body = await rest.klines(series.raw_symbol, series.interval, page.start_ms, page.end_ms, page.limit)
-            except ExchangeError as error:
-                if key not in given_up:
-                    given_up.add(key)
-                    await results.put(Failed(series, page, error))
+        while True:
+            await desk.room.acquire()
+            series, page = next(pages, (None, None))
+            if series is None or page is None:
+                return
+            result = await _ask(rest, series, page, desk.given_up)
+            if result is None:
+                desk.room.release()
             else:
-                await results.put(Fetched(series, page, body))
+                desk.results.put_nowait(result)
     finally:
-        await results.put(None)
+        desk.results.put_nowait(None)  # never waits, so that a cancelled worker ends
+
+
+async def _ask(
+    rest: BinanceRest, series: Series, page: Page, given_up: set[tuple[str, Interval]]
+) -> Fetched | Failed | None:
+    """One page; None when its series was given up already."""
+    key = (series.symbol, series.interval)
+    if key in given_up:
+        return None
+    try:
+        body = await rest.klines(series.raw_symbol, series.interval, page.start_ms, page.end_ms, page.limit)
+    except ExchangeError as error:
+        if key in given_up:
+            return None
+        given_up.add(key)
+        return Failed(series, page, error)
+    return Fetched(series, page, body)
