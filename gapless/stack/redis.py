@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from redis import Redis
@@ -31,7 +31,7 @@ class PrivateRedis:
 
     data_dir: Path
     port: int
-    password: str
+    password: str = field(repr=False)
     databases: int = 16
 
     @property
