@@ -1,0 +1,57 @@
+"""`make bench`: every benchmark, one after another, each printing ratios of its own run; `--soak` the long ones.
+
+python -m benchmarks                   all of them, at most 30 minutes
+python -m benchmarks normalise loader  some of them
+python -m benchmarks --list
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import subprocess
+import sys
+import time
+
+BENCHMARKS = {
+    "normalise": "payloads to canonical bars, against the loader",
+    "lake": "an hour merged into a full day; exact Parquet against plain",
+    "loader": "the loader against executemany, to_sql and server-side LOAD DATA, on both servers",
+    "spec_query": "the specification's query at 20 M rows, on both servers",
+    "hourly_dag": "the whole hourly DAG in Airflow, 600 perpetuals in six intervals",
+}
+LIMIT_S = 900
+
+
+def main() -> int:
+    """Run what is asked for; status 1 when one of them fails or misses a floor."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("names", nargs="*", choices=[*BENCHMARKS, []], help="which ones (default: all)")
+    parser.add_argument("--soak", action="store_true", help="three times the rounds")
+    parser.add_argument("--list", action="store_true", help="name them and stop")
+    asked = parser.parse_args()
+    if asked.list:
+        for name, what in BENCHMARKS.items():
+            print(f"{name:12} {what}")
+        return 0
+    failed = []
+    for name in asked.names or BENCHMARKS:
+        print(f"\n== {name}: {BENCHMARKS[name]}", flush=True)
+        importlib.import_module(f"benchmarks.{name}")  # a typing error shows before the long ones have run
+        began = time.monotonic()
+        rounds = ["--rounds", "9"] if asked.soak else []
+        try:
+            status = subprocess.run([sys.executable, "-m", f"benchmarks.{name}", *rounds], timeout=LIMIT_S).returncode
+        except subprocess.TimeoutExpired:
+            status = 1
+            print(f"{name} was ended after {LIMIT_S} s")
+        print(f"== {name}: {'done' if status == 0 else 'FAILED'} in {time.monotonic() - began:.0f} s", flush=True)
+        if status:
+            failed.append(name)
+    if failed:
+        print(f"\nfailed or below a floor: {', '.join(failed)}")
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
