@@ -110,8 +110,9 @@ class Wire:
         except TimeoutError:
             raise NoReply(f"no answer within {self._timeout_s * 2:g} s") from None
         except Exception as error:
-            cause = error.__cause__
-            if not isinstance(cause, OSError | aiohttp.ClientError | TimeoutError | ValueError):
+            # ccxt wraps what aiohttp raises, but not what the socket raises by itself
+            cause = error if isinstance(error, OSError | aiohttp.ClientError) else error.__cause__
+            if not isinstance(cause, OSError | aiohttp.ClientError | TimeoutError):
                 raise
             raise _no_reply(cause, self._timeout_s) from error
         finally:

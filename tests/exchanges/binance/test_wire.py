@@ -58,3 +58,17 @@ async def test_a_redirect_page_of_a_captive_network_is_no_time(proxy: Stage, tmp
     with pytest.raises(ExchangeError, match="an HTML page instead of an answer"):
         async with client(proxy, tmp_path, "http://exchange.invalid"):
             pass
+
+
+@pytest.mark.parametrize("failure", [ConnectionResetError("reset"), BrokenPipeError("pipe"), OSError(101, "no route")])
+async def test_what_a_socket_raises_by_itself_is_an_error_of_ours(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, failure: OSError
+) -> None:
+    async with staged(World()) as stage, stage.client(stage.world.file(tmp_path)) as rest:
+
+        async def fail(*args: object) -> None:
+            raise failure
+
+        monkeypatch.setattr(rest._wire._exchange, "fetch", fail)
+        with pytest.raises(ExchangeError, match="gave up after 4 attempts"):
+            await rest.exchange_info()
