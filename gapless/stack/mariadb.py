@@ -14,14 +14,13 @@ import time
 from collections.abc import Sequence
 from hashlib import sha256
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 from urllib.parse import quote
 
 import MySQLdb
 
 from gapless.errors import ConfigError, StorageError
 from gapless.storage.mysql.server import SQL_MODE
-
 
 _SOCKET_PATH_MAX = 100  # the kernel's limit is 107 bytes
 _SYSTEM_PLACES = os.pathsep.join(("/usr/sbin", "/usr/bin", "/usr/local/bin", "/usr/local/sbin"))
@@ -44,8 +43,8 @@ class PrivateMariaDB:
         folder: made with mode 0700 when missing; holds data, configuration, log and pid file.
         port: TCP port on 127.0.0.1, nothing else is listened on.
         buffer_pool_mb: InnoDB's cache; sized by the machine unless given.
-        flush_log_at_commit: 1 = no committed transaction is ever lost (the product); 2 = one second may be lost when
-            the machine (not the server) dies (tests and benchmarks).
+        durable: no committed transaction is ever lost. False: what the kernel holds is enough, which outlives a crash
+            of the server but not of the machine (tests and benchmarks).
         local_infile: whether `LOAD DATA LOCAL` is allowed, as the loader likes it.
     """
 
@@ -55,13 +54,13 @@ class PrivateMariaDB:
         port: int,
         *,
         buffer_pool_mb: int | None = None,
-        flush_log_at_commit: Literal[1, 2] = 1,
+        durable: bool = True,
         local_infile: bool = True,
     ) -> None:
         self.folder = folder.resolve()
         self.port = port
         self.buffer_pool_mb = buffer_pool_mb or default_buffer_pool_mb()
-        self.flush_log_at_commit = flush_log_at_commit
+        self.durable = durable
         self.local_infile = local_infile
         self._process: subprocess.Popen[bytes] | None = None
 
@@ -218,8 +217,9 @@ class PrivateMariaDB:
             "max-allowed-packet": "64M",
             "innodb-buffer-pool-size": f"{self.buffer_pool_mb}M",
             "innodb-log-file-size": f"{log_mb}M",
-            "innodb-flush-log-at-trx-commit": self.flush_log_at_commit,
-            "innodb-flush-method": "O_DIRECT",
+            "innodb-flush-log-at-trx-commit": 1 if self.durable else 2,
+            "innodb-flush-method": "O_DIRECT" if self.durable else "nosync",
+            "sync-frm": int(self.durable),
             "performance-schema": "OFF",
         }
         text = "# Written by Gapless at every start.\n[mariadbd]\n" + "".join(f"{k} = {v}\n" for k, v in lines.items())
