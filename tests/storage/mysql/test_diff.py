@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from decimal import Decimal
 
 import pyarrow as pa
@@ -125,7 +126,7 @@ def test_a_bar_offered_twice_is_refused_by_name() -> None:
         (lambda bars: with_value(bars, 0, "symbol", "A" * 40 + "/USDT"), "not a unified symbol"),
     ],
 )
-def test_what_the_table_cannot_hold_is_refused_before_the_server_sees_it(change, message: str) -> None:  # type: ignore[no-untyped-def]
+def test_what_the_table_cannot_hold_is_refused_early(change: Callable[[pa.Table], pa.Table], message: str) -> None:
     with pytest.raises(ValidationError, match=message):
         prepare(change(make_bars(["BTC/USDT"], HOUR)), "test")
 
