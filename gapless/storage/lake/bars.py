@@ -18,7 +18,7 @@ from gapless.storage.lake import layout, zones
 from gapless.storage.lake.digests import SeriesDigest, digests
 from gapless.storage.lake.layout import BarsObject
 from gapless.storage.lake.locks import Locks
-from gapless.storage.lake.merge import Merged, merge_bars, open_times, refuse_shrinking
+from gapless.storage.lake.merge import Merged, merge_bars, open_times, refuse_shrinking, within
 from gapless.storage.lake.objects import Damaged, ObjectStore, PreconditionFailed, Stat, uri_of
 from gapless.storage.lake.parquet import canonical, damaged, decode, encode, read_some
 
@@ -239,10 +239,13 @@ class BarLake:
         uri = uri_of(self.store, key)
         seen: Stat | None = None
         for _ in range(_RACES):
-            stream = self.store.open(key)
-            if stream is None:
-                return OHLCV.empty_table()
             try:
+                if symbols is None:
+                    data = self.store.get(key)
+                    return OHLCV.empty_table() if data is None else within(decode(data, name=uri), window)
+                stream = self.store.open(key)
+                if stream is None:
+                    return OHLCV.empty_table()
                 with stream:
                     return read_some(stream, name=uri, symbols=symbols, window=window)
             except PreconditionFailed:

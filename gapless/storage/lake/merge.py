@@ -89,7 +89,7 @@ def merge_bars(old: pa.Table | None, new: pa.Table, *, removed: pa.Table | None 
     confirms = ~differs & (new_rank > old_rank)
     takes_new = replaces | confirms
 
-    gone = np.isin(old_keys, rest[0]) & ~np.isin(old_keys, new_keys) if rest else np.zeros(len(old_keys), bool)
+    gone = _among(old_keys, rest[0]) & ~_among(old_keys, new_keys) if rest else np.zeros(len(old_keys), bool)
     rows = old_order.copy()
     rows[at[met][takes_new]] = new_met[takes_new] + old.num_rows
     added = new_order[~met]
@@ -118,7 +118,7 @@ def refuse_shrinking(old: pa.Table | None, merged: pa.Table, removed: pa.Table |
         return
     sides = [old, merged] if removed is None else [old, merged, removed.select(list(OHLCV_KEY))]
     old_keys, *kept = _keys(sides)
-    lost = np.flatnonzero(~np.isin(old_keys, np.concatenate(kept)))
+    lost = np.flatnonzero(~np.logical_or.reduce([_among(old_keys, keys) for keys in kept]))
     if len(lost):
         raise LakeShrink(
             f"{name}: the write would lose {len(lost)} of {old.num_rows} bars, the first {_named(old, int(lost[0]))}; "
@@ -178,6 +178,16 @@ def _order(keys: Rows, table: pa.Table, side: str) -> Rows:
                 "a bar stands once in a table that is merged"
             )
     return order
+
+
+def _among(keys: Rows, others: Rows) -> npt.NDArray[np.bool_]:
+    """Which of `keys` are in `others`; the order of `others` does not matter, but sorted is fast."""
+    if len(others) == 0:
+        return np.zeros(len(keys), bool)
+    if not (others[1:] >= others[:-1]).all():
+        others = np.sort(others)
+    at = np.minimum(np.searchsorted(others, keys), len(others) - 1)
+    return np.asarray(others[at] == keys)
 
 
 def _ranks(table: pa.Table) -> npt.NDArray[np.int8]:

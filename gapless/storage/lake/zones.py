@@ -13,7 +13,8 @@ import zstandard
 
 from gapless.errors import NotFound, OriginMismatch, StorageError
 from gapless.storage.lake import layout
-from gapless.storage.lake.objects import ObjectStore, PreconditionFailed, uri_of
+from gapless.storage.lake.objects import Damaged, ObjectStore, PreconditionFailed, uri_of
+from gapless.storage.lake.parquet import arrow_reader
 
 T = TypeVar("T")
 
@@ -51,13 +52,13 @@ def get_raw(store: ObjectStore, key: str, kind: type[T]) -> list[T]:
     try:
         frame = zstandard.get_frame_parameters(data)
         if not frame.has_checksum or frame.content_size > _RAW_MAX_BYTES:  # both are written, so the header is damaged
-            raise StorageError(f"{uri} is damaged: its header is not one of ours; extract its window again")
+            raise Damaged(f"{uri} is damaged: its header is not one of ours; extract its window again")
         text = zstandard.ZstdDecompressor().decompress(data, allow_extra_data=False)
         if text and not text.endswith(b"\n"):
-            raise StorageError(f"{uri} is damaged: its last line has no end; extract its window again")
+            raise Damaged(f"{uri} is damaged: its last line has no end; extract its window again")
         return [decoder.decode(line) for line in text.splitlines()]
     except (zstandard.ZstdError, msgspec.MsgspecError) as error:
-        raise StorageError(f"{uri} is damaged: {error}; extract its window again") from error
+        raise Damaged(f"{uri} is damaged: {error}; extract its window again") from error
 
 
 def put_table(store: ObjectStore, batch: str, name: str, table: pa.Table) -> str:
@@ -87,9 +88,9 @@ def get_table(store: ObjectStore, key: str) -> pa.Table:
             f"{uri} is damaged: its bytes do not match the digest in its name; run the step before again"
         )
     try:
-        return pa.ipc.open_file(data).read_all()
+        return pa.ipc.open_file(arrow_reader(data)).read_all()
     except pa.ArrowException as error:
-        raise StorageError(f"{uri} is damaged: {error}; run the step before again") from error
+        raise Damaged(f"{uri} is damaged: {error}; run the step before again") from error
 
 
 def delete(store: ObjectStore, key: str) -> None:

@@ -24,7 +24,7 @@ from gapless.storage.lake.bars import BarLake
 from gapless.storage.lake.files import FileStore
 from gapless.storage.lake.locks import FileLocks
 from gapless.storage.lake.merge import within
-from gapless.storage.lake.objects import ObjectStore
+from gapless.storage.lake.objects import Damaged, ObjectStore
 from gapless.storage.lake.s3 import S3Store
 from tests.bars import bars
 from tests.fixtures.s3 import ACCESS_KEY, SECRET_KEY, S3Server
@@ -288,9 +288,14 @@ def test_a_damaged_object_is_an_error_that_names_it_never_fewer_bars(folder_lake
             assert receipt.uri in str(error)  # noqa: PT017 - a flipped bit in a name or statistic may be harmless
         else:
             assert got.equals(some)
-    folder_lake.store.put(receipt.key, good[: len(good) // 2])
-    with pytest.raises(StorageError, match="damaged"):
-        everything(folder_lake)
+    for cut in (good[: len(good) // 2], b"PAR1", b""):
+        folder_lake.store.put(receipt.key, cut)
+        with pytest.raises(Damaged, match=r"binance-1m-2026-11-19\.parquet cannot be read"):
+            everything(folder_lake)
+        with pytest.raises(Damaged):
+            folder_lake.read(DAY, symbols=[BTC], intervals=[Interval.M1], exchange="binance")
+        with pytest.raises(Damaged):
+            folder_lake.write(some)
 
 
 def test_a_store_that_changes_a_byte_is_noticed_by_reading_back(
