@@ -17,7 +17,8 @@ from gapless.errors import ConfigError, NotFound
 
 if TYPE_CHECKING:
     from gapless.stack.layout import Mode
-    from gapless.stack.native import NativeStack, StackStatus
+    from gapless.stack.native import NativeStack
+    from gapless.stack.status import Budget, StackStatus
     from gapless.stack.summary import Access, Contents, Times
 
 _UP = """\
@@ -100,8 +101,15 @@ def _down(args: argparse.Namespace) -> int:
 
 
 def _status(args: argparse.Namespace) -> int:
+    from msgspec.structs import replace
+
     stack, _ = _stack()
-    _show(stack, stack.status(), as_json=args.json)
+    status = stack.status()
+    if status.services:
+        from gapless.stack.budget import read_budgets
+
+        status = replace(status, budgets=read_budgets(_running_settings(stack)))
+    _show(stack, status, as_json=args.json)
     return 0
 
 
@@ -134,7 +142,7 @@ def _run(args: argparse.Namespace) -> int:
     report = ensure_green_run(stack.api(), say=say)
     if report.reused:
         say(f"the newest hour is there already ({report.run_id})")
-    settings = load_settings(native=True, **stack.running_values())
+    settings = _running_settings(stack)
     print_summary(
         Console(),
         mode=mode,
@@ -144,6 +152,11 @@ def _run(args: argparse.Namespace) -> int:
         times=_times(args.setup_times, start=started, pipeline=report.seconds),
     )
     return 0
+
+
+def _running_settings(stack: NativeStack) -> Settings:
+    """The settings of the running stack: what it gives holds, whatever this shell has set."""
+    return load_settings(native=True, **stack.running_values())
 
 
 def _asked_mode(user: Settings) -> Mode | None:
@@ -208,6 +221,17 @@ def _show(stack: NativeStack, status: StackStatus, *, as_json: bool) -> None:
     console.print(table)
     for line in status.unhealthy:
         console.print(f"not healthy: {line}", markup=False)
+    for budget in status.budgets:
+        console.print(_budget_line(budget), markup=False, highlight=False)
     access = _access(stack, status)
     shown = access.password or f"in {access.password_file}"
-    console.print(f"Airflow {access.url}   login {access.login}   password {shown}", markup=False, highlight=False)
+    where = f"Airflow {access.url}   login {access.login}   password {shown}"
+    console.print(where, markup=False, highlight=False, soft_wrap=True)
+
+
+def _budget_line(budget: Budget) -> str:
+    line = f"{budget.market}: {budget.used_weight:,} of {budget.usable_weight:,} weight used in the newest known minute"
+    if budget.halted_until is None:
+        return line
+    until = budget.halted_until or "further notice"
+    return f"{line}; nothing is sent until {until}: {budget.halted_because}"

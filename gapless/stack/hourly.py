@@ -116,7 +116,8 @@ def _follow(api: AirflowApi, dag_id: str, run_id: str, say: Callable[[str], None
 def progress_line(tasks: Sequence[Mapping[str, Any]]) -> str:
     """Where a run stands, in one line: `extract_raw 2 of 4 running, plan done`."""
     parts = []
-    for task_id in dict.fromkeys(task["task_id"] for task in tasks):
+    begun = sorted(tasks, key=lambda task: task.get("start_date") or "9")
+    for task_id in dict.fromkeys(task["task_id"] for task in begun):
         states = Counter(task["state"] or "waiting" for task in tasks if task["task_id"] == task_id)
         total = states.total()
         if states["success"] == total:

@@ -27,6 +27,7 @@ from gapless.stack.redis import PrivateRedis
 from gapless.stack.servers import AIRFLOW_ROLE, PORT_NAMES, Servers, port_name, url_of
 from gapless.stack.service import write_spec
 from gapless.stack.state import State, load_state, save_state
+from gapless.stack.status import ServiceStatus, StackStatus
 from gapless.stack.steps import run_logged, upgrade_schema
 from gapless.stack.supervisor import AT_WORK, Supervisor
 from gapless.stack.values import (
@@ -39,33 +40,6 @@ from gapless.stack.values import (
 
 MIN_FREE_MB = 1024
 _DIRECT = urllib.request.build_opener(urllib.request.ProxyHandler({}))
-
-
-class ServiceStatus(msgspec.Struct, frozen=True):
-    """One service as `gapless status` shows it."""
-
-    name: str
-    state: str
-    pid: int | None
-    url: str | None
-
-
-class StackStatus(msgspec.Struct, frozen=True):
-    """The stack at one moment.
-
-    Attributes:
-        mode: real or demo (generated data), None before the first start.
-        unhealthy: Airflow's components that are not healthy, with what it says of them.
-        login: the user of Airflow's page.
-        password_file: where the login's password lies (mode 0600).
-    """
-
-    mode: Mode | None
-    services: list[ServiceStatus]
-    unhealthy: list[str]
-    url: str | None
-    login: str
-    password_file: str | None
 
 
 class NativeStack:

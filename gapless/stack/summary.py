@@ -8,7 +8,7 @@ import msgspec
 from rich.console import Console
 from rich.table import Table
 
-from gapless.domain.window import iso
+from gapless.domain.window import from_ms
 from gapless.stack.layout import Mode
 
 
@@ -17,6 +17,7 @@ class Series(msgspec.Struct, frozen=True):
 
     Attributes:
         newest_ms: open time of the newest bar, None when there is none.
+        complete: stored share (0 to 1) of the bars that completed in the last 24 whole hours.
         lag_s: age of the oldest closed bar not yet stored, the largest over the instruments; 0 when none is missing.
     """
 
@@ -25,6 +26,7 @@ class Series(msgspec.Struct, frozen=True):
     instruments: int
     rows: int
     newest_ms: int | None
+    complete: float
     lag_s: float
 
 
@@ -100,11 +102,17 @@ def next_steps(*, generated: bool) -> Sequence[tuple[str, str]]:
 def _table(series: Sequence[Series], *, generated: bool) -> Table:
     title = "DEMO: generated data, not from an exchange" if generated else "Stored bars"
     table = Table(title=title, title_justify="left", title_style="bold red" if generated else "bold")
-    for name, justify in (("market", "left"), ("interval", "left"), ("instruments", "right"), ("rows", "right")):
-        table.add_column(name, justify="right" if justify == "right" else "left")
-    table.add_column("newest bar (UTC)")
+    table.add_column("market")
+    table.add_column("interval")
+    table.add_column("symbols", justify="right")
+    table.add_column("rows", justify="right")
+    table.add_column("newest bar (UTC)", no_wrap=True)
+    table.add_column("last 24 h", justify="right")
     table.add_column("lag", justify="right")
     for one in series:
-        newest = iso(one.newest_ms) if one.newest_ms is not None else "-"
-        table.add_row(one.market, one.interval, f"{one.instruments:,}", f"{one.rows:,}", newest, f"{one.lag_s:,.0f} s")
+        newest = from_ms(one.newest_ms).strftime("%Y-%m-%d %H:%M") if one.newest_ms is not None else "-"
+        # Cut, not rounded: 100.0 % means all.
+        percent = f"{int(one.complete * 1000) / 10:.1f} %"
+        counts = (f"{one.instruments:,}", f"{one.rows:,}")
+        table.add_row(one.market, one.interval, *counts, newest, percent, f"{one.lag_s:,.0f} s")
     return table
