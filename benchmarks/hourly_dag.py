@@ -2,9 +2,9 @@
 
     python -m benchmarks.hourly_dag [--symbols 600] [--rounds 3]
 
-Starts a native stack of its own (own folder, ports and databases) on a replica whose limits are lifted, so that nothing is
+Starts a native stack of its own (own folder, ports, databases) on a replica whose limits are lifted, so that nothing is
 waited for; the weight that the hours would cost is the replica's own count. Each round triggers `ohlcv_etl` for other
-hours: one that closes minutes to hours, one that closes 4h bars, and one that ends at midnight. Floor: 60 s for the run.
+hours: one that closes minutes to hours, one that closes 4h bars, one that ends at midnight. Floor: 60 s for the run.
 """
 
 from __future__ import annotations
