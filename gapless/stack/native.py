@@ -18,10 +18,10 @@ from gapless.config import Settings
 from gapless.errors import ConfigError, GaplessError, StorageError
 from gapless.stack import processes
 from gapless.stack.airflow import COMPONENTS, LOGIN, POOLS, airflow_version, metadata_database
-from gapless.stack.airflow_api import AirflowApi
+from gapless.stack.airflow_api import AirflowApi, AirflowRefused
 from gapless.stack.keys import Keys, load_keys
 from gapless.stack.layout import Layout, Mode
-from gapless.stack.ports import choose
+from gapless.stack.ports import choose, is_free
 from gapless.stack.private_files import write_private
 from gapless.stack.redis import PrivateRedis
 from gapless.stack.servers import AIRFLOW_ROLE, PORT_NAMES, Servers, port_name, url_of
@@ -84,11 +84,18 @@ class NativeStack:
             self.layout.make()
             self._clear_orphans()
             keys = load_keys(self.layout.keys_file)
-            state = load_state(self.layout.state_file)
             wanted = needs(user, mode)
-            servers = self._prepare(keys, state, wanted, mode)
-            self._start_databases(servers, keys, user, mode)
-            self._start_airflow(servers, keys)
+            for last in (False, False, True):
+                servers = self._prepare(keys, load_state(self.layout.state_file), wanted, mode)
+                try:
+                    self._start_databases(servers, keys, user, mode)
+                    self._start_airflow(servers, keys)
+                except GaplessError:
+                    # A port may be lost to somebody else between its choice and its use.
+                    if last or not self._stop_those_without_their_port(servers):
+                        raise
+                else:
+                    break
         return self.status()
 
     def down(self) -> None:
@@ -181,6 +188,16 @@ class NativeStack:
         if self._supervisor.pid() is None and (orphans := self.leftovers()):
             self._say(f"ending {len(orphans)} processes of a stack whose supervisor died")
             self._end_ours()
+
+    def _stop_those_without_their_port(self, servers: Servers) -> bool:
+        """Stop the services on whose port another program listens. Returns whether there were any."""
+        ours = self.leftovers()
+        ports = load_state(self.layout.state_file).ports
+        named = [(service.name, ports.get(port_name(service.name))) for service in servers.services]
+        robbed = [name for name, port in named if port and not is_free(port) and not processes.listens(ours, port)]
+        if robbed:
+            self._supervisor.stop_services(robbed)
+        return bool(robbed)
 
     def _prepare(self, keys: Keys, state: State, wanted: Needs, mode: Mode) -> Servers:
         """Ports, specs and the supervisor's configuration; services whose spec changed are stopped."""
@@ -279,7 +296,7 @@ class NativeStack:
             self._supervisor.start_service(name)
         api = AirflowApi(servers.airflow.url, LOGIN, keys.airflow_login)
         deadline = time.monotonic() + timeout_s
-        while unhealthy := api.unhealthy():
+        while unhealthy := self._unhealthy(api):
             for name in COMPONENTS:
                 self._supervisor.check_alive(name)
             if time.monotonic() > deadline:
@@ -291,6 +308,17 @@ class NativeStack:
             time.sleep(0.25)
         for name, (description, slots) in POOLS.items():
             api.ensure_pool(name, slots, description)
+
+    def _unhealthy(self, api: AirflowApi) -> list[str]:
+        unhealthy = api.unhealthy()
+        if not unhealthy:
+            try:
+                api.call("GET", "/pools?limit=1")
+            except AirflowRefused as refused:
+                if refused.status != 401:
+                    raise
+                raise StorageError("another Airflow answers on our port, one that does not know our login") from None
+        return unhealthy
 
     def _runs(self, name: str) -> bool:
         state = self._supervisor.states().get(name)

@@ -11,7 +11,7 @@ import contextlib
 import os
 import signal
 import time
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -20,6 +20,7 @@ import msgspec
 from gapless.stack.service import MARKER
 
 _PROC = Path("/proc")
+_LISTEN = "0A"
 _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 
 
@@ -126,6 +127,20 @@ def _with_ancestors(pid: int, everything: Mapping[int, Process]) -> set[int]:
         line.add(pid)
         pid = everything[pid].parent
     return line
+
+
+def listens(processes: Collection[Process], port: int) -> bool:
+    """Whether one of these processes listens on a TCP port of the loopback address."""
+    rows = (line.split() for line in (_PROC / "net" / "tcp").read_text().splitlines()[1:])
+    sockets = {f"socket:[{row[9]}]" for row in rows if row[3] == _LISTEN and row[1] == f"0100007F:{port:04X}"}
+    return bool(sockets) and any(not sockets.isdisjoint(_open_files(process)) for process in processes)
+
+
+def _open_files(process: Process) -> Iterator[str]:
+    with contextlib.suppress(OSError):
+        for entry in (_PROC / str(process.pid) / "fd").iterdir():
+            with contextlib.suppress(OSError):
+                yield str(entry.readlink())
 
 
 def end(processes: Collection[Process], *, data_folder: Path, timeout_s: float) -> list[Process]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
+import socket
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -19,6 +20,7 @@ from gapless.stack.contents import read_contents
 from gapless.stack.hourly import ensure_green_run
 from gapless.stack.keys import load_keys
 from gapless.stack.native import NativeStack
+from gapless.stack.state import load_state
 
 pytestmark = [pytest.mark.stack, pytest.mark.timeout(300)]
 
@@ -156,6 +158,17 @@ def test_down_leaves_nothing(running: NativeStack) -> None:
     assert not everyone & {(process.pid, process.started) for process in processes.snapshot().values()}
     assert marked_processes(running) == []
     assert running.leftovers() == []
+
+
+def test_a_port_taken_while_the_stack_was_down_is_given_up_for_another(native: NativeStack) -> None:
+    native.down()
+    kept = load_state(native.layout.state_file).ports["redis"] if native.layout.state_file.exists() else 0
+    with socket.create_server(("127.0.0.1", kept)) as squatter:
+        native.up(Settings(), "demo")
+        now = load_state(native.layout.state_file).ports["redis"]
+        assert now != squatter.getsockname()[1]
+    assert native.status().unhealthy == []
+    assert f"127.0.0.1:{now}/" in native.running_values()["redis_url"]
 
 
 def test_without_space_nothing_is_started(native: NativeStack, tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -114,6 +115,18 @@ def test_the_calling_process_is_never_among_ours(started: list[subprocess.Popen[
     session = processes.read_process(mine.session)
     record = SessionRecord(pid=mine.session, started=session.started if session else 0, boot=processes.boot_id())
     assert os.getpid() not in found(session=record)
+
+
+def test_who_listens_on_a_port_is_told_by_the_socket_not_by_the_port(started: list[subprocess.Popen[str]]) -> None:
+    stranger = processes.read_process(start(started, WAIT, marked=False))
+    mine = processes.read_process(os.getpid())
+    assert stranger is not None
+    assert mine is not None
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+        assert processes.listens([stranger, mine], port)
+        assert not processes.listens([stranger], port)
+    assert not processes.listens([mine], port)
 
 
 def test_one_that_ignores_the_request_is_killed(started: list[subprocess.Popen[str]]) -> None:
