@@ -59,6 +59,8 @@ class Settings(BaseSettings):
     var_dir: Path = Field(default_factory=lambda: project_root() / "var")
     lake_uri: str = ""
     hot_months: int = Field(default=3, ge=1)
+    storage_patience_s: float = Field(default=120.0, ge=0)
+    """How long MySQL or the object store may be away before work on it gives up; it is retried with backoff until then."""
     budget_share: float = Field(default=0.8, gt=0, le=1)
     symbols_file: Path = Field(default_factory=lambda: include_dir() / "symbols.yaml")
 

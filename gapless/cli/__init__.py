@@ -21,8 +21,6 @@ _COMMANDS = {
     "logs": "stack",
     "run": "stack",
     "etl": "etl",
-    "instruments": "instruments",
-    "summary": "summary",
     "db": "db",
     "replica": "replica",
 }

@@ -15,6 +15,7 @@ from gapless.exchanges.binance.rest import BinanceRest
 from gapless.exchanges.binance.symbols import EXCHANGE
 from gapless.storage.lake import BarLake, open_store
 from gapless.storage.mysql import MySql
+from gapless.storage.mysql.faults import RetryPolicy
 
 TASK_WAIT_S = 75.0
 """How long one request of a step waits for budget before the step gives its slot back: a minute's window and some."""
@@ -50,7 +51,8 @@ class Runtime:
         """
         if settings.mysql_url is None:
             raise ConfigError("GAPLESS_MYSQL_URL is not set: run `gapless up`, or write mysql://user:password@host/db")
-        db = MySql(settings.mysql_url.get_secret_value())
+        retry = RetryPolicy(total_s=settings.storage_patience_s)
+        db = MySql(settings.mysql_url.get_secret_value(), retry=retry)
         try:
             yield cls(settings, db, BarLake(open_store(settings), locks=db), max_wait_s, say)
         finally:

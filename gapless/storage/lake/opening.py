@@ -37,7 +37,7 @@ def open_store(settings: Settings, *, patience: Patience | None = None) -> Objec
         access_key=access.get_secret_value() if access else None,
         secret_key=secret.get_secret_value() if secret else None,
         region=settings.aws_region,
-        patience=patience,
+        patience=patience or Patience(total_s=settings.storage_patience_s),
     )
 
 
