@@ -28,8 +28,8 @@ from gapless.domain.schema import OHLCV, sort_bars
 from gapless.domain.window import DAY_MS, HOUR_MS, Window, parse_time
 from gapless.storage.lake import BarLake, FileLocks, digests, merge_bars
 from gapless.storage.lake.files import FileStore
-from gapless.storage.lake.merge import open_times, within
-from gapless.storage.lake.parquet import decode, encode, read_some
+from gapless.storage.lake.merge import open_times
+from gapless.storage.lake.parquet import decode, encode, narrowed, read_some
 from tests.bars import bars
 from tests.fixtures.data import SHARED_DATA
 from tests.storage.lake import recorded
@@ -91,7 +91,7 @@ def main() -> int:
     asked = parser.parse_args()
 
     day, origin = full_day(asked.symbols)
-    hour = within(day, HOUR)
+    hour = narrowed(day, None, HOUR)
     ts = open_times(day)
     rest = day.filter(pa.array((ts < HOUR.start_ms) | (ts >= HOUR.end_ms))).combine_chunks()
     floats = pa.table(

@@ -9,6 +9,7 @@ from typing import TypeVar
 import msgspec
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from gapless.domain.interval import Interval
 from gapless.domain.schema import OHLCV, OHLCV_KEY
@@ -18,9 +19,9 @@ from gapless.storage.lake import layout, zones
 from gapless.storage.lake.digests import SeriesDigest, digests
 from gapless.storage.lake.layout import BarsObject
 from gapless.storage.lake.locks import Locks
-from gapless.storage.lake.merge import Merged, merge_bars, open_times, refuse_shrinking, within
+from gapless.storage.lake.merge import Merged, merge_bars, open_times, refuse_shrinking
 from gapless.storage.lake.objects import Damaged, ObjectStore, PreconditionFailed, Stat, uri_of
-from gapless.storage.lake.parquet import canonical, damaged, decode, encode, read_some
+from gapless.storage.lake.parquet import canonical, damaged, decode, encode, narrowed, read_some
 
 T = TypeVar("T")
 OnReplaced = Callable[[pa.Table, pa.Table], None]
@@ -28,6 +29,8 @@ OnReplaced = Callable[[pa.Table, pa.Table], None]
 
 _RACES = 8
 """How often a write that lost a race merges again; under a lock that all writers take, none is ever lost."""
+_RANGED_READS = 2
+"""How often a read of some symbols starts again because the object was replaced, before it takes the whole object."""
 _LIST_ABOVE = 16
 """A read of more objects than this lists what there is instead of asking for each."""
 _LOCK_TIMEOUT_S = 120.0
@@ -238,11 +241,11 @@ class BarLake:
     def _read_object(self, key: str, symbols: frozenset[str] | None, window: Window) -> pa.Table:
         uri = uri_of(self.store, key)
         seen: Stat | None = None
-        for _ in range(_RACES):
+        for lost in range(_RACES):
             try:
-                if symbols is None:
+                if symbols is None or lost >= _RANGED_READS:  # one request sees one version, however often it changes
                     data = self.store.get(key)
-                    return OHLCV.empty_table() if data is None else within(decode(data, name=uri), window)
+                    return OHLCV.empty_table() if data is None else narrowed(decode(data, name=uri), symbols, window)
                 stream = self.store.open(key)
                 if stream is None:
                     return OHLCV.empty_table()
@@ -277,17 +280,18 @@ class BarLake:
         """Cut bars (or keys) by the object they belong to."""
         ts = open_times(table)
         for exchange in table["exchange"].unique().to_pylist():
-            of_exchange = np.asarray(pa.compute.equal(table["exchange"], exchange))
+            of_exchange = np.asarray(pc.equal(table["exchange"], exchange))
             for name in sorted(table["interval"].unique().to_pylist()):
-                chosen = of_exchange & np.asarray(pa.compute.equal(table["interval"], name))
+                chosen = of_exchange & np.asarray(pc.equal(table["interval"], name))
                 if not chosen.any():
                     continue
-                interval = Interval(name)
-                span = Window(int(ts[chosen].min()), int(ts[chosen].max()) + 1)
-                for target in layout.objects_in(exchange, interval, span):
-                    rows = chosen & (ts >= target.window.start_ms) & (ts < target.window.end_ms)
-                    if rows.any():
-                        yield target, table.filter(pa.array(rows))
+                rows = np.flatnonzero(chosen)
+                days = ts[rows] // DAY_MS
+                if layout.period_of(Interval(name)) == "month":
+                    days = days.astype("datetime64[D]").astype("datetime64[M]").astype("datetime64[D]").astype(np.int64)
+                for day in np.unique(days).tolist():
+                    target = layout.object_at(exchange, Interval(name), day * DAY_MS)
+                    yield target, table.take(rows[days == day])
 
     def _lock_name(self, target: BarsObject) -> str:
         """The same for every writer of this object; at most 64 characters, as MySQL wants."""

@@ -10,7 +10,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from gapless.domain.schema import OHLCV, OHLCV_KEY, OHLCV_VALUES, Source, knowledge
-from gapless.domain.window import Window, iso
+from gapless.domain.window import iso
 from gapless.errors import LakeShrink, ValidationError
 from gapless.storage.lake.parquet import canonical
 
@@ -124,12 +124,6 @@ def refuse_shrinking(old: pa.Table | None, merged: pa.Table, removed: pa.Table |
             f"{name}: the write would lose {len(lost)} of {old.num_rows} bars, the first {_named(old, int(lost[0]))}; "
             "nothing was written. Merge with what is stored, or name the bars to remove"
         )
-
-
-def within(bars: pa.Table, window: Window) -> pa.Table:
-    """The bars that open in `window`."""
-    ts = open_times(bars)
-    return bars.filter(pa.array((ts >= window.start_ms) & (ts < window.end_ms)))
 
 
 def open_times(bars: pa.Table) -> Rows:

@@ -103,10 +103,16 @@ def read_some(source: BinaryIO, *, name: str, symbols: frozenset[str], window: W
         bars = canonical(file.read_row_groups(groups, use_threads=False))
     except (pa.ArrowException, OSError, ValidationError) as error:
         raise damaged(name, error) from error
+    return narrowed(bars, symbols, window)
+
+
+def narrowed(bars: pa.Table, symbols: frozenset[str] | None, window: Window) -> pa.Table:
+    """The bars of some symbols (None: all) that open in `window`."""
     ts = bars["ts"].cast(pa.int64())
     wanted = pc.and_(pc.greater_equal(ts, window.start_ms), pc.less(ts, window.end_ms))
-    named = pc.is_in(bars["symbol"], value_set=pa.array(sorted(symbols), pa.string()))
-    return bars.filter(pc.and_(wanted, named))
+    if symbols is not None:
+        wanted = pc.and_(wanted, pc.is_in(bars["symbol"], value_set=pa.array(sorted(symbols), pa.string())))
+    return bars.filter(wanted)
 
 
 def arrow_reader(data: bytes) -> pa.BufferReader:

@@ -23,8 +23,8 @@ from gapless.storage.lake import bars as bars_module
 from gapless.storage.lake.bars import BarLake
 from gapless.storage.lake.files import FileStore
 from gapless.storage.lake.locks import FileLocks
-from gapless.storage.lake.merge import within
 from gapless.storage.lake.objects import Damaged, ObjectStore
+from gapless.storage.lake.parquet import narrowed
 from gapless.storage.lake.s3 import S3Store
 from tests.bars import bars
 from tests.fixtures.s3 import ACCESS_KEY, SECRET_KEY, S3Server
@@ -156,7 +156,7 @@ def test_one_hour_of_one_symbol_leaves_every_other_bar_of_the_month(lake: BarLak
     untouched = {tuple(row[name] for name in OHLCV_KEY) for row in hour.to_pylist()}
     rest = [row for row in sort_bars(month).to_pylist() if tuple(row[name] for name in OHLCV_KEY) not in untouched]
     assert [r for r in after.to_pylist() if tuple(r[name] for name in OHLCV_KEY) not in untouched] == rest
-    assert within(after, Window.of("2026-10-31T05:00", "2026-10-31T06:00")).num_rows == 60 * 3 + 3
+    assert narrowed(after, None, Window.of("2026-10-31T05:00", "2026-10-31T06:00")).num_rows == 60 * 3 + 3
     assert (receipt.replaced, receipt.added, receipt.rows) == (60, 0, 3 * 1440)
     ((old, new),) = seen
     assert new.equals(hour)
@@ -196,7 +196,7 @@ def test_the_receipts_digests_are_those_of_each_series_and_day(lake: BarLake) ->
     held = everything(lake)
     for one in receipt.series:
         day = Window(parse_time(one.day), parse_time(one.day) + 86_400_000)
-        part = within(held, day).filter(pa.compute.equal(within(held, day)["symbol"], CHINESE))
+        part = narrowed(held, frozenset([CHINESE]), day)
         assert one.sha256 == content_digest(part)
     assert receipt.content_digest == content_digest(held)
     data = lake.store.get(receipt.key)
