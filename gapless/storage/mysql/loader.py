@@ -92,10 +92,11 @@ def _load(
     changes = _write(connection, ready, number, str(draft)) if ready else None
     counts = _count(ready, changes, refused=len(refused))
     wrote = newly_refused > 0 or (changes is not None and len(changes.written) > 0)
-    if wrote or not any(one.scope == draft.scope.key and one.complete >= draft.complete for one in earlier):
+    said = [one for one in earlier if one.scope == draft.scope.key and one.complete >= draft.complete]
+    if wrote or not said:
         put_receipt(connection, draft, len(earlier), counts)
         return Outcome(number, True, counts)
-    return Outcome(earlier[-1].id, False, counts)
+    return Outcome(said[-1].id, False, counts)
 
 
 def _write(connection: Connection, ready: Bars, number: int, what: str) -> Diff:

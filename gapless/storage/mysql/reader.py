@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from datetime import datetime
+from itertools import chain
 from typing import Any
 
 import pyarrow as pa
@@ -23,7 +25,8 @@ from gapless.storage.mysql.sql import query
 STORED = OHLCV.append(pa.field("receipt_id", pa.uint64(), nullable=False))
 """Stored bars: the canonical columns, and which load brought each."""
 
-_PAGE_ROWS = 200_000
+_PAGE_ROWS = 50_000
+_PAGES_AHEAD = 3
 _CSV_NAMES = ["symbol", "ts", *OHLCV_VALUES, "source", "receipt_id"]
 _CSV_TYPES = {name: STORED.field(name).type for name in _CSV_NAMES} | {"ts": pa.timestamp("s")}
 
@@ -46,8 +49,28 @@ def read_bars(
 def read_stored(
     connection: Connection, exchange: str, symbols: Sequence[str], wanted: Iterable[tuple[Interval, int, int]]
 ) -> pa.Table:
-    """The stored bars of some symbols, as `STORED`: for each interval those with `first <= ts < last` (ms)."""
-    tables = [STORED.empty_table()]
+    """The stored bars of some symbols, as `STORED`: for each interval those with `first <= ts < last` (ms).
+
+    A page of lines is parsed while the server makes the next.
+    """
+    tables: list[pa.Table | Future[pa.Table]] = [STORED.empty_table()]
+    with ThreadPoolExecutor(1, "parse") as parser:
+        for interval, page in _pages(connection, exchange, symbols, wanted):
+            tables.append(parser.submit(_parse, page, exchange, interval))
+            if len(tables) > _PAGES_AHEAD:  # the server is faster than the parser: do not let its pages pile up
+                tables[-_PAGES_AHEAD] = _done(tables[-_PAGES_AHEAD])
+    return pa.concat_tables([_done(table) for table in tables])
+
+
+def _done(table: pa.Table | Future[pa.Table]) -> pa.Table:
+    return table.result() if isinstance(table, Future) else table
+
+
+def _pages(
+    connection: Connection, exchange: str, symbols: Sequence[str], wanted: Iterable[tuple[Interval, int, int]]
+) -> Iterator[tuple[Interval, Sequence[tuple[bytes]]]]:
+    """The query's lines as bytes, some at a time."""
+    raw: Any = connection.connection.dbapi_connection
     for interval, first_ms, last_ms in wanted:
         arguments = {
             "symbols": tuple(symbols),
@@ -56,26 +79,20 @@ def read_stored(
             "last": _ceil_second(last_ms),
             "exchange": exchange,
         }
-        for lines in _pages(connection, arguments) if symbols else ():
-            tables.append(_parse(lines, exchange, interval))
-    return pa.concat_tables(tables)
+        if not symbols:
+            continue
+        converters, raw.converter = raw.converter, {}  # no conversion of any type
+        try:
+            with contextlib.closing(raw.cursor(SSCursor)) as cursor:
+                cursor.execute(query("ohlcv_window"), arguments)
+                while page := cursor.fetchmany(_PAGE_ROWS):
+                    yield interval, page
+        finally:
+            raw.converter = converters
 
 
-def _pages(connection: Connection, arguments: dict[str, Any]) -> Iterable[list[tuple[bytes]]]:
-    """The query's lines, some at a time, so that a long window does not stand in memory three times."""
-    raw: Any = connection.connection.dbapi_connection
-    converters, raw.converter = raw.converter, {}  # no conversion: the lines as bytes
-    try:
-        with contextlib.closing(raw.cursor(SSCursor)) as cursor:
-            cursor.execute(query("ohlcv_window"), arguments)
-            while page := cursor.fetchmany(_PAGE_ROWS):
-                yield list(page)
-    finally:
-        raw.converter = converters
-
-
-def _parse(lines: list[tuple[bytes]], exchange: str, interval: Interval) -> pa.Table:
-    text = b"\n".join(line for (line,) in lines)
+def _parse(lines: Sequence[tuple[bytes]], exchange: str, interval: Interval) -> pa.Table:
+    text = b"\n".join(chain.from_iterable(lines))
     parsed = pacsv.read_csv(
         pa.py_buffer(text),
         read_options=pacsv.ReadOptions(column_names=_CSV_NAMES, block_size=max(len(text), 1) + 1),
