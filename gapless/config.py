@@ -60,7 +60,7 @@ class Settings(BaseSettings):
     lake_uri: str = ""
     hot_months: int = Field(default=3, ge=1)
     storage_patience_s: float = Field(default=120.0, ge=0)
-    """How long MySQL or the object store may be away before work on it gives up; it is retried with backoff until then."""
+    """How long MySQL or the object store may be away, while it is retried with backoff, before work on it gives up."""
     budget_share: float = Field(default=0.8, gt=0, le=1)
     symbols_file: Path = Field(default_factory=lambda: include_dir() / "symbols.yaml")
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import time
 from collections.abc import Sequence
 
 import pyarrow as pa
@@ -109,6 +110,7 @@ def archive_s3(rt: Runtime, loads: Sequence[LoadReceipt]) -> ArchiveReceipt:
     mark_archived(rt.db, [load.receipt_id for load in loads])
     for load in loads:
         rt.lake.delete(load.normal.bars_key)
+    rt.lake.sweep_work(time.time_ns() // 1_000_000)
     return ArchiveReceipt(
         objects=tuple(each.key for each in objects),
         written=tuple(each.key for each in objects if each.written),

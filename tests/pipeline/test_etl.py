@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import os
+import time
 from decimal import Decimal
 from typing import Any
 
 from gapless.domain.window import HOUR_MS, Window
+from gapless.pipeline.etl import archive_s3, extract_raw, load_mysql, transform_normalise
+from gapless.pipeline.plan import plan_window
 from tests.pipeline.conftest import NOON, Installation
 
 
@@ -50,3 +54,19 @@ def test_the_next_hour_joins_the_day_that_is_there(installation: Installation) -
     installation.etl()
     assert installation.mysql_bars() == installation.lake_bars()
     assert len(installation.lake_bars()) == 77 + 78
+
+
+def test_work_files_that_nobody_came_back_for_are_swept_after_two_days(installation: Installation) -> None:
+    with installation.open() as rt:
+        batches = plan_window(rt, NOON, market=None, symbols=["BTC/USDT:USDT"], intervals=None)
+        left = transform_normalise(rt, extract_raw(rt, batches[0]))
+        installation.etl(symbols="ETH/USDT:USDT")
+        assert left.bars_key in installation.lake_files()
+        two_days_ago = time.time() - 2 * 86_400 - 60
+        os.utime(installation.lake / left.bars_key, (two_days_ago, two_days_ago))
+        installation.etl(symbols="ETH/USDT:USDT")
+        assert left.bars_key not in installation.lake_files()
+        # Whoever was only slow makes it again from the raw payloads.
+        load = load_mysql(rt, left)
+        assert (load.loaded, archive_s3(rt, [load]).rows > 0) == (78, True)
+    assert installation.mysql_bars() == installation.lake_bars()

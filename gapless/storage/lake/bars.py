@@ -155,6 +155,10 @@ class BarLake:
         """Remove an intermediate or raw object; see `zones.delete`."""
         zones.delete(self.store, key)
 
+    def sweep_work(self, now_ms: int) -> int:
+        """See `zones.sweep_work`."""
+        return zones.sweep_work(self.store, now_ms)
+
     def claim_origin(self, origin: str) -> None:
         """See `zones.claim_origin`."""
         zones.claim_origin(self.store, origin)

@@ -24,6 +24,7 @@ from gapless.domain.window import DAY_MS, Window, from_ms, month_start, next_mon
 from gapless.errors import ConfigError
 
 OHLCV_PREFIX = "ohlcv/"
+WORK_PREFIX = "_work/"
 ORIGIN_KEY = "_meta/origin.json"
 BUCKETS = 16
 """Into how many objects a cold month of a fine interval is cut."""
@@ -148,4 +149,4 @@ def quarantine_key(dataset: str, exchange: str, market: str, start_ms: int, batc
 
 def work_key(batch: str, name: str, digest: str) -> str:
     """An intermediate table between two steps of one batch."""
-    return f"_work/{batch}/{name}-{digest}.arrow"
+    return f"{WORK_PREFIX}{batch}/{name}-{digest}.arrow"

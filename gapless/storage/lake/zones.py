@@ -11,12 +11,15 @@ import msgspec
 import pyarrow as pa
 import zstandard
 
+from gapless.domain.window import DAY_MS
 from gapless.errors import NotFound, OriginMismatch, StorageError
 from gapless.storage.lake import layout
 from gapless.storage.lake.objects import Damaged, ObjectStore, PreconditionFailed, uri_of
 from gapless.storage.lake.parquet import arrow_reader
 
 T = TypeVar("T")
+
+WORK_KEPT_MS = 2 * DAY_MS
 
 _RAW_MAX_BYTES = 4 << 30
 _DIGEST = re.compile(r"-([0-9a-f]{16})\.arrow$")
@@ -104,6 +107,17 @@ def delete(store: ObjectStore, key: str) -> None:
             f"{uri_of(store, key)} holds canonical bars and is not deleted: take single bars out instead"
         )
     store.delete(key)
+
+
+def sweep_work(store: ObjectStore, now_ms: int) -> int:
+    """Remove tables between two steps that nobody came back for in two days; returns how many.
+
+    They follow from the raw payloads, so a run that is slower than that makes its table again.
+    """
+    old = [stat.key for stat in store.list(layout.WORK_PREFIX) if stat.modified_ms < now_ms - WORK_KEPT_MS]
+    for key in old:
+        store.delete(key)
+    return len(old)
 
 
 def claim_origin(store: ObjectStore, origin: str) -> None:
