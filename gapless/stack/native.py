@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import time
 import urllib.error
 import urllib.request
@@ -164,8 +165,17 @@ class NativeStack:
             processes.snapshot(),
             stack_id=self.layout.stack_id,
             session=self._supervisor.session(),
-            data_folder=self.layout.postgresql / "data",
+            data_folders=self._stores,
         )
+
+    @property
+    def _stores(self) -> dict[Path, signal.Signals]:
+        """Where the databases work, and how each ends cleanly (on SIGTERM, PostgreSQL would wait for its clients)."""
+        return {
+            self.layout.postgresql / "data": signal.SIGINT,
+            self.layout.mariadb / "data": signal.SIGTERM,
+            self.layout.redis: signal.SIGTERM,
+        }
 
     def _locked(self) -> AbstractContextManager[object]:
         self.layout.var.mkdir(parents=True, exist_ok=True)
@@ -342,7 +352,7 @@ class NativeStack:
             left = self.leftovers()
             if not left:
                 break
-            processes.end(left, data_folder=self.layout.postgresql / "data", timeout_s=20)
+            processes.end(left, stores=self._stores, timeout_s=8, stores_timeout_s=60)
         if left := self.leftovers():
             listed = "; ".join(f"{process.pid} {process.command()[:80]}" for process in left)
             raise GaplessError(f"these processes could not be ended: {listed}")

@@ -1,7 +1,7 @@
 """Which processes of this machine are ours, told by proof and never by name, and how they are ended.
 
-A process is ours when it carries the stack's marker in its environment, belongs to the session of our supervisor, works
-in our PostgreSQL's data folder, or descends from such a process. Four rules, because each alone has a hole: a program
+A process is ours when it carries the stack's marker in its environment, belongs to the session of our supervisor, works in
+a database folder of ours, or descends from such a process. Four rules, because each alone has a hole: a program
 may overwrite its environment (PostgreSQL does), leave the session (its backends do), or lose its parent.
 """
 
@@ -11,7 +11,7 @@ import contextlib
 import os
 import signal
 import time
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -94,14 +94,16 @@ def snapshot() -> dict[int, Process]:
 
 
 def ours(
-    everything: Mapping[int, Process], *, stack_id: str, session: SessionRecord | None, data_folder: Path
+    everything: Mapping[int, Process], *, stack_id: str, session: SessionRecord | None, data_folders: Collection[Path]
 ) -> list[Process]:
     """Our processes among `everything`, oldest first; never the calling one or its ancestors."""
     marker = f"{MARKER}={stack_id}".encode()
     mine = {
         process.pid
         for process in everything.values()
-        if _in_session(process, everything, session) or process.carries(marker) or process.works_in(data_folder)
+        if _in_session(process, everything, session)
+        or process.carries(marker)
+        or any(process.works_in(folder) for folder in data_folders)
     }
     grew = True
     while grew:
@@ -143,32 +145,38 @@ def _open_files(process: Process) -> Iterator[str]:
                 yield str(entry.readlink())
 
 
-def end(processes: Collection[Process], *, data_folder: Path, timeout_s: float) -> list[Process]:
-    """Ask these to end, kill what has not after `timeout_s`, and return what lives even then (nothing, normally).
+def end(
+    processes: Collection[Process], *, stores: Mapping[Path, signal.Signals], timeout_s: float, stores_timeout_s: float
+) -> list[Process]:
+    """Ask these to end, kill what has not in time, and return what lives even then (nothing, normally).
 
-    PostgreSQL comes last, because the others write to it as they end.
+    Args:
+        stores: the data folders of the databases, whose servers work in them, each with its signal for a clean end. They
+            come last, because the others write to them as they end, and get more time to bring their data to disk.
     """
-    database = [process for process in processes if process.works_in(data_folder)]
-    others = [process for process in processes if process not in database]
-    return [
-        *_end_together(others, signal.SIGTERM, timeout_s),
-        # On SIGTERM it would wait for its clients; SIGINT is its fast shutdown.
-        *_end_together(database, signal.SIGINT, timeout_s),
-    ]
+    left: list[Process] = []
+    serving = {
+        process: number for process in processes for folder, number in stores.items() if process.works_in(folder)
+    }
+    others = [process for process in processes if process not in serving]
+    left += _end_together(dict.fromkeys(others, signal.SIGTERM), timeout_s)
+    left += _end_together(serving, stores_timeout_s)
+    return left
 
 
-def _end_together(processes: Collection[Process], request: signal.Signals, timeout_s: float) -> list[Process]:
+def _end_together(requests: Mapping[Process, signal.Signals], timeout_s: float) -> list[Process]:
     # Only the topmost are asked: a server ends its own children, in an order of its own.
-    pids = {process.pid for process in processes}
-    for process in (process for process in processes if process.parent not in pids):
-        process.send(request)
-    left = _wait_gone(processes, timeout_s)
+    pids = {process.pid for process in requests}
+    for process, number in requests.items():
+        if process.parent not in pids:
+            process.send(number)
+    left = _wait_gone(requests, timeout_s)
     for process in left:
         process.send(signal.SIGKILL)
     return _wait_gone(left, 10)
 
 
-def _wait_gone(processes: Collection[Process], timeout_s: float) -> list[Process]:
+def _wait_gone(processes: Iterable[Process], timeout_s: float) -> list[Process]:
     deadline = time.monotonic() + timeout_s
     while True:
         left = [process for process in processes if read_process(process.pid) == process]

@@ -51,7 +51,7 @@ WAIT = "import signal; print('ready', flush=True); signal.pause()"
 
 def found(*, session: SessionRecord | None = None, folder: Path = NOWHERE) -> set[int]:
     everything = processes.snapshot()
-    return {p.pid for p in processes.ours(everything, stack_id=ID, session=session, data_folder=folder)}
+    return {p.pid for p in processes.ours(everything, stack_id=ID, session=session, data_folders=[folder])}
 
 
 def test_a_process_with_the_mark_is_ours_and_one_without_is_not(started: list[subprocess.Popen[str]]) -> None:
@@ -133,8 +133,21 @@ def test_one_that_ignores_the_request_is_killed(started: list[subprocess.Popen[s
     code = f"import signal; signal.signal(signal.SIGTERM, signal.SIG_IGN); {WAIT}"
     stubborn = processes.read_process(start(started, code, marked=True))
     assert stubborn is not None
-    assert processes.end([stubborn], data_folder=NOWHERE, timeout_s=0.2) == []
+    assert processes.end([stubborn], stores={}, timeout_s=0.2, stores_timeout_s=0.2) == []
     assert started[0].wait(5) == -signal.SIGKILL
+
+
+def test_databases_end_last_and_with_their_own_signal(started: list[subprocess.Popen[str]], tmp_path: Path) -> None:
+    database = processes.read_process(start(started, WAIT, marked=True, folder=tmp_path))
+    # This one ends only because its request comes while the database still lives.
+    asks = f"import os, signal; signal.signal(15, lambda *_: (os.kill({started[0].pid}, 0), os._exit(7))); {WAIT}"
+    client = processes.read_process(start(started, asks, marked=True))
+    assert database is not None
+    assert client is not None
+    stores = {tmp_path: signal.SIGINT}
+    assert processes.end([database, client], stores=stores, timeout_s=10, stores_timeout_s=10) == []
+    assert started[1].wait(5) == 7
+    assert started[0].wait(5) in (1, -signal.SIGINT)
 
 
 def test_a_signal_never_reaches_a_later_process_with_the_same_id(started: list[subprocess.Popen[str]]) -> None:
@@ -142,5 +155,5 @@ def test_a_signal_never_reaches_a_later_process_with_the_same_id(started: list[s
     earlier = Process(pid=pid, started=1, parent=1, session=1)
     earlier.send(signal.SIGKILL)
     assert started[0].poll() is None
-    assert processes.end([earlier], data_folder=NOWHERE, timeout_s=0.2) == []
+    assert processes.end([earlier], stores={}, timeout_s=0.2, stores_timeout_s=0.2) == []
     assert started[0].poll() is None
