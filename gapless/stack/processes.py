@@ -1,8 +1,8 @@
 """Which processes of this machine are ours, told by proof and never by name, and how they are ended.
 
-A process is ours when it carries the stack's marker in its environment, belongs to the session of our supervisor, works in
-a database folder of ours, or descends from such a process. Four rules, because each alone has a hole: a program
-may overwrite its environment (PostgreSQL does), leave the session (its backends do), or lose its parent.
+A process is ours when it carries the stack's marker in its environment, belongs to the session of our supervisor, works
+in a database folder of ours, or descends from such a process. Four rules, because each alone has a hole: a program may
+overwrite its environment (PostgreSQL does), leave the session (its backends do), or lose its parent.
 """
 
 from __future__ import annotations
@@ -151,8 +151,8 @@ def end(
     """Ask these to end, kill what has not in time, and return what lives even then (nothing, normally).
 
     Args:
-        stores: the data folders of the databases, whose servers work in them, each with its signal for a clean end. They
-            come last, because the others write to them as they end, and get more time to bring their data to disk.
+        stores: the data folders of the databases, whose servers work in them, each with its signal for a clean end.
+            They come last, because the others write to them as they end, and get more time to save their data.
     """
     left: list[Process] = []
     serving = {
