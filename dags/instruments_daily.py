@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from airflow.sdk import CronDataIntervalTimetable, dag, task
+
 from gapless_airflow.policy import DEFAULT_ARGS, EXCHANGE_POOL, labels
 from gapless_airflow.steps import step, to_xcom
 

@@ -6,6 +6,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from airflow.sdk import CronDataIntervalTimetable, Param, TriggerRule, dag, task, task_group
+
 from gapless_airflow.policy import DEFAULT_ARGS, EXCHANGE_POOL, labels
 from gapless_airflow.steps import all_from_xcom, fail_unless_whole, from_xcom, name_map_index, step, to_xcom
 from gapless_airflow.windows import window

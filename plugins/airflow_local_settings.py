@@ -8,6 +8,7 @@ place; register `confirm_large_backfill` there to keep the guard.
 from __future__ import annotations
 
 from airflow.utils.cli_action_loggers import register_pre_exec_callback
+
 from gapless_airflow.backfill_command import confirm_large_backfill
 
 register_pre_exec_callback(confirm_large_backfill)  # type: ignore[no-untyped-call]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from airflow.plugins_manager import AirflowPlugin
+
 from gapless_airflow.backfill_guard import LargeBackfillGuard
 
 

@@ -111,7 +111,6 @@ def test_a_ban_gives_the_slot_back_and_the_run_resumes_by_itself(
     installation: Installation, dags: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     import gapless_airflow.steps
-
     from gapless.pipeline import runtime
 
     waits: list[float] = []
