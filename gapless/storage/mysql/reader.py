@@ -95,7 +95,13 @@ def _parse(lines: Sequence[tuple[bytes]], exchange: str, interval: Interval) -> 
     text = b"\n".join(chain.from_iterable(lines))
     parsed = pacsv.read_csv(
         pa.py_buffer(text),
-        read_options=pacsv.ReadOptions(column_names=_CSV_NAMES, block_size=max(len(text), 1) + 1),
+        read_options=pacsv.ReadOptions(
+            column_names=_CSV_NAMES,
+            block_size=max(len(text), 1) + 1,
+            # One block is one thread's work anyway, and an Arrow thread must not be the one that frees a Python buffer:
+            # at the interpreter's end that aborts the process.
+            use_threads=False,
+        ),
         parse_options=pacsv.ParseOptions(newlines_in_values=True),
         convert_options=pacsv.ConvertOptions(column_types=_CSV_TYPES, strings_can_be_null=False),
     )
