@@ -145,7 +145,6 @@ def _run(args: argparse.Namespace) -> int:
     settings = _running_settings(stack)
     print_summary(
         Console(),
-        mode=mode,
         contents=_contents(settings),
         lake=settings.lake,
         access=_access(stack, status),

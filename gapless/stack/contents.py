@@ -10,6 +10,7 @@ from gapless.domain.window import DAY_MS, HOUR_MS, Window
 from gapless.stack.summary import Contents, Series
 from gapless.storage.mysql import MySql
 from gapless.storage.mysql.books import archive_receipt
+from gapless.storage.mysql.origin import read_origin
 from gapless.storage.mysql.summary import MarketRows, count_markets, count_quarantined, count_series
 
 
@@ -27,11 +28,13 @@ def read_contents(url: str, *, now_ms: int) -> Contents:
         markets = count_markets(count_series(db))
         recent = {interval: _rows_of_last_day(db, interval, now_ms) for interval in {one.interval for one in markets}}
         refused = count_quarantined(db)
+        origin = read_origin(db)
         live = select(func.count(), func.coalesce(func.sum(archive_receipt.c.bytes), 0))
         files, size = db.run("counting the lake's objects", lambda connection: connection.execute(live).one())
     finally:
         db.close()
     return Contents(
+        origin=origin,
         series=tuple(series_of(one, recent[one.interval].get(one.market, 0), now_ms) for one in markets),
         rows_quarantined=sum(refused.values()),
         lake_files=int(files),

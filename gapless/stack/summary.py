@@ -9,7 +9,6 @@ from rich.console import Console
 from rich.table import Table
 
 from gapless.domain.window import from_ms
-from gapless.stack.layout import Mode
 
 
 class Series(msgspec.Struct, frozen=True):
@@ -31,8 +30,13 @@ class Series(msgspec.Struct, frozen=True):
 
 
 class Contents(msgspec.Struct, frozen=True):
-    """What the stores hold after a run."""
+    """What the stores hold after a run.
 
+    Attributes:
+        origin: where the data comes from by the books, `binance` or `replica:<seed>`; what is not real is called so.
+    """
+
+    origin: str | None
     series: tuple[Series, ...]
     rows_quarantined: int
     lake_files: int
@@ -61,20 +65,20 @@ class Access(msgspec.Struct, frozen=True):
     password_file: str
 
 
-def print_summary(console: Console, *, mode: Mode, contents: Contents, lake: str, access: Access, times: Times) -> None:
+def print_summary(console: Console, *, contents: Contents, lake: str, access: Access, times: Times) -> None:
     """Print the table, where to click, how long it took and what to try next."""
-    generated = mode == "demo"
-    console.print(_table(contents.series, generated=generated))
+    generated = (contents.origin or "").startswith("replica:")
+    console.print(_table(contents.series, contents.origin, generated=generated))
     console.print(
         f"quarantined rows: {contents.rows_quarantined:,}   "
         f"lake: {contents.lake_files:,} files, {contents.lake_bytes / 2**20:,.1f} MB in {lake}",
         markup=False,
         highlight=False,
+        soft_wrap=True,
     )
     password = access.password or f"(in {access.password_file})"
-    console.print(
-        f"Airflow: {access.url}   login: {access.login}   password: {password}", markup=False, highlight=False
-    )
+    where = f"Airflow: {access.url}   login: {access.login}   password: {password}"
+    console.print(where, markup=False, highlight=False, soft_wrap=True)
     console.print(
         f"times: {times.without_download:.0f} s (setup {times.setup:.0f}, start {times.start:.0f},"
         f" pipeline {times.pipeline:.0f}), downloads apart: {times.download:.0f} s",
@@ -99,15 +103,17 @@ def next_steps(*, generated: bool) -> Sequence[tuple[str, str]]:
     return steps
 
 
-def _table(series: Sequence[Series], *, generated: bool) -> Table:
-    title = "DEMO: generated data, not from an exchange" if generated else "Stored bars"
+def _table(series: Sequence[Series], origin: str | None, *, generated: bool) -> Table:
+    title = (
+        f"DEMO: generated data ({origin}), not from an exchange" if generated else f"Stored bars ({origin or 'none'})"
+    )
     table = Table(title=title, title_justify="left", title_style="bold red" if generated else "bold")
     table.add_column("market")
     table.add_column("interval")
     table.add_column("symbols", justify="right")
     table.add_column("rows", justify="right")
     table.add_column("newest bar (UTC)", no_wrap=True)
-    table.add_column("last 24 h", justify="right")
+    table.add_column("24 h", justify="right", no_wrap=True)
     table.add_column("lag", justify="right")
     for one in series:
         newest = from_ms(one.newest_ms).strftime("%Y-%m-%d %H:%M") if one.newest_ms is not None else "-"

@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import io
 
+import msgspec
 import pytest
 from rich.console import Console
 
 from gapless.domain.instrument import Market
 from gapless.domain.interval import Interval
 from gapless.stack.contents import last_day, series_of
-from gapless.stack.layout import Mode
 from gapless.stack.summary import Access, Contents, Series, Times, print_summary
 from gapless.storage.mysql.summary import MarketRows
 
 HOUR = 3_600_000
 CONTENTS = Contents(
+    origin="binance",
     series=(
         Series(market="um", interval="1m", instruments=5, rows=14_400, newest_ms=HOUR, complete=0.99999, lag_s=75.0),
     ),
@@ -25,12 +26,11 @@ CONTENTS = Contents(
 )
 
 
-def shown(mode: Mode, password: str | None = "correct horse") -> str:
+def shown(origin: str = "binance", password: str | None = "correct horse") -> str:
     out = io.StringIO()
     print_summary(
         Console(file=out, width=120),
-        mode=mode,
-        contents=CONTENTS,
+        contents=msgspec.structs.replace(CONTENTS, origin=origin),
         lake="file:///srv/lake",
         access=Access("http://127.0.0.1:8080", "admin", password, "/srv/var/passwords.json"),
         times=Times(download=61, setup=20, start=22, pipeline=30),
@@ -39,7 +39,7 @@ def shown(mode: Mode, password: str | None = "correct horse") -> str:
 
 
 def test_it_names_rows_quarantine_files_page_and_times() -> None:
-    text = shown("real")
+    text = shown()
     for part in ("14,400", "1970-01-01 01:00", "75 s", "99.9 %", "quarantined rows: 3", "12 files", "3.0 MB"):
         assert part in text
     assert "http://127.0.0.1:8080   login: admin   password: correct horse" in text
@@ -48,11 +48,11 @@ def test_it_names_rows_quarantine_files_page_and_times() -> None:
 
 
 def test_generated_data_is_called_so() -> None:
-    assert "DEMO: generated data, not from an exchange" in shown("demo")
+    assert "DEMO: generated data (replica:7), not from an exchange" in shown("replica:7")
 
 
 def test_without_a_terminal_the_passwords_file_is_named_instead() -> None:
-    text = shown("real", password=None)
+    text = shown(password=None)
     assert "/srv/var/passwords.json" in text
     assert "correct horse" not in text
 
