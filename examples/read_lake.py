@@ -21,5 +21,6 @@ bars = duckdb.sql(
     ORDER BY ts DESC LIMIT 20""",
     params={"files": files, "symbol": symbol, "interval": interval},
 )
-print(f"{symbol} {interval}, newest first, open time in UTC")
+label = " (generated data, not from an exchange)" if settings().mode == "demo" else ""
+print(f"{symbol} {interval}, newest first, open time in UTC{label}")
 print(bars)

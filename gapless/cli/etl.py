@@ -51,6 +51,7 @@ def run(args: argparse.Namespace) -> int:
     from gapless.pipeline.plan import plan_window
     from gapless.pipeline.run import run_etl
     from gapless.pipeline.runtime import Runtime
+    from gapless.storage.mysql.origin import read_origin
 
     intervals = parse_intervals(args.intervals) if args.intervals else None
     with (
@@ -60,5 +61,7 @@ def run(args: argparse.Namespace) -> int:
         progress.step(f"plan {window}")
         batches = plan_window(rt, window, market=market, symbols=symbols, intervals=intervals)
         report = run_etl(rt, batches, on_step=progress.step, on_batch=progress.count)
-    print_report(report, as_json=args.json, title=f"ohlcv {window}")
+        generated = (read_origin(rt.db) or "").startswith("replica:")
+    title = f"ohlcv {window}" + (" (generated data, not from an exchange)" if generated else "")
+    print_report(report, as_json=args.json, title=title)
     return 1 if report.errors else 0

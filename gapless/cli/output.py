@@ -25,14 +25,21 @@ def print_report(report: msgspec.Struct, *, as_json: bool, title: str) -> None:
     if as_json:
         print_json(report)
         return
-    table = Table(title=title, title_justify="left", show_header=False)
+    table = Table(show_header=False)
     table.add_column(justify="left")
     table.add_column(justify="right")
     for name, value in msgspec.structs.asdict(report).items():
         if name != "errors":
-            table.add_row(name.replace("_", " "), f"{value:,}" if isinstance(value, int | float) else str(value))
+            table.add_row(name.replace("_", " "), _readable(value))
+    print(title)
     Console().print(table)
     print_failures(getattr(report, "errors", ()))
+
+
+def _readable(value: object) -> str:
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return f"{value:,}" if isinstance(value, int | float) else str(value)
 
 
 def print_failures(failures: Iterable[Failure]) -> None:

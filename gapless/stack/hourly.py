@@ -14,6 +14,8 @@ from gapless.errors import GaplessError
 from gapless.stack.airflow_api import AirflowApi
 
 DAG_ID = "ohlcv_etl"
+ALSO_SCHEDULED = ("instruments_daily",)
+"""What a running installation needs besides; unpaused once the first run is green, so that it gets the machine first."""
 _ENDED = ("success", "failed")
 _SCHEDULER_PATIENCE_S = 8.0
 
