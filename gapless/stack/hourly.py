@@ -15,7 +15,7 @@ from gapless.stack.airflow_api import AirflowApi
 
 DAG_ID = "ohlcv_etl"
 ALSO_SCHEDULED = ("instruments_daily",)
-"""What a running installation needs besides; unpaused once the first run is green, so that it gets the machine first."""
+"""What a running installation needs besides; unpaused once the first run is green, which gets the machine first."""
 _ENDED = ("success", "failed")
 _SCHEDULER_PATIENCE_S = 8.0
 
