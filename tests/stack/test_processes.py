@@ -46,7 +46,8 @@ def start(started: list[subprocess.Popen[str]], code: str, *, marked: bool, fold
     return child.pid
 
 
-WAIT = "import signal; print('ready', flush=True); signal.pause()"
+# A shell's background job, as the tests may be, bequeaths an ignored SIGINT: hence the handler.
+WAIT = "import signal; signal.signal(2, signal.default_int_handler); print('ready', flush=True); signal.pause()"
 
 
 def found(*, session: SessionRecord | None = None, folder: Path = NOWHERE) -> set[int]:

@@ -192,7 +192,8 @@ def test_a_deadlock_is_retried_until_it_is_over(
         thread = threading.Thread(target=lambda: done.append(load_bars(db, changed, draft_for(changed))))
         with caplog.at_level(logging.WARNING), contextlib.closing(other):
             thread.start()
-            until(lambda: server.execute(waiting))
+            # Not oftener: InnoDB renews this table only when nobody has read it for a tenth of a second.
+            until(lambda: server.execute(waiting), pause_s=0.25)
             other.query(f"UPDATE ohlcv SET trades = 0 WHERE {key} = '{times[0]}'")  # closes the ring
             until(lambda: "error 1213" in caplog.text)
             other.rollback()
@@ -202,9 +203,9 @@ def test_a_deadlock_is_retried_until_it_is_over(
         assert contents(db)["restatement"][0][-1] == done[0].receipt_id
 
 
-def until(condition: Callable[[], object], timeout_s: float = 30) -> None:
+def until(condition: Callable[[], object], timeout_s: float = 30, pause_s: float = 0.01) -> None:
     """Wait for something another thread or process does."""
     deadline = time.monotonic() + timeout_s
     while not condition():
         assert time.monotonic() < deadline
-        time.sleep(0.01)
+        time.sleep(pause_s)
