@@ -26,7 +26,7 @@ from gapless.storage.mysql.faults import error_code
 
 log = logging.getLogger(__name__)
 
-CHUNK_ROWS = 100_000
+CHUNK_ROWS = 25_000
 _VALUES_ROWS = 5_000
 _ONE_DIGIT_EXPONENT = 9
 # The server or the driver's library forbids LOCAL: MySQL, MariaDB (two), the client.
