@@ -42,7 +42,7 @@ DIGITS = {
 }
 """Of each value: the most it is, and its decimal places, as in recorded bars of perpetuals (`0.1231`, `137407.3`)."""
 
-# The driver's floor is for the exact values that Python has (Decimal, datetime); texts made beforehand are for comparison.
+# The driver's floor is for exact Python values (Decimal, datetime); texts made beforehand are for comparison.
 FLOORS = {
     ("load_bars, fresh", "executemany, Decimals"): 4.0,
     ("load_bars, fresh", "executemany, texts"): None,

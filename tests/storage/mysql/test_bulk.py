@@ -67,13 +67,21 @@ def open_files() -> set[str]:
 
 
 def test_values_arrive_to_the_last_digit(table: Connection) -> None:
-    prices = ["0.00000001", "0", "999999999999.99999999", "-0.00000001", "0.10000000", "123456789012.00000001"]
+    prices = ["0.00000001", "100", "0", "999999999999.99999999", "-0.00000001", "0.10000000", "123456789012.00000001"]
     rows = rows_of(*[("BTC/USDT", n, price) for n, price in enumerate(prices)])
     assert send(table, rows) == Sent(len(prices), 0)
     for (_, n, price, at, fixed), expected in zip(stored(table), prices, strict=True):
         assert price == f"{Decimal(expected):.8f}"
-        assert at.startswith(f"2023-11-14 22:13:2{n}")
+        assert at.startswith(f"2023-11-14 22:13:2{n}")  # fewer than ten rows
         assert fixed == 'it\'s {a} "b"'
+
+
+@pytest.mark.parametrize("scale", range(15))
+def test_a_line_says_exactly_the_value_whatever_its_scale(scale: int) -> None:
+    units = [0, 1, 10, 15, 100, 1_000_000, 10**scale, 10 ** (scale + 3), 123_450_000, -10]
+    values = [Decimal(unit).scaleb(-scale) for unit in units]
+    lines = bulk.csv_lines(pa.table({"price": pa.array(values, pa.decimal128(38, scale))}))
+    assert [Decimal(line) for line in lines.to_pybytes().decode().splitlines()] == values
 
 
 def test_any_text_travels_whole(table: Connection) -> None:
