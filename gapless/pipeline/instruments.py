@@ -48,9 +48,9 @@ def refresh_instruments(rt: Runtime) -> InstrumentsReceipt:
     """
     listed, trading, delisted, origin = {}, {}, {}, ""
     for market in Market:
-        info, _ = asyncio.run(_ask(rt, market))
+        info, clock = asyncio.run(_ask(rt, market))
         origin = _claim(rt, info)
-        known = record_listing(rt.db, EXCHANGE, market, info.instruments, now_ms=info.server_ms)
+        known = record_listing(rt.db, EXCHANGE, market, info.instruments, now_ms=clock.now_ms())
         listed[str(market)] = len(info.instruments)
         trading[str(market)] = sum(instrument.trading for instrument in info.instruments)
         delisted[str(market)] = sum(instrument.delisted_ms is not None for instrument in known)
@@ -68,7 +68,7 @@ def refresh_market(rt: Runtime, market: Market) -> Listing:
     """
     info, clock = asyncio.run(_ask(rt, market))
     origin = _claim(rt, info)
-    known = record_listing(rt.db, EXCHANGE, market, info.instruments, now_ms=info.server_ms)
+    known = record_listing(rt.db, EXCHANGE, market, info.instruments, now_ms=clock.now_ms())
     return Listing(tuple(known), clock, origin)
 
 

@@ -44,7 +44,6 @@ class ExchangeInfo:
         earlier_lives: listings whose unified symbol now belongs to another in `instruments` (a ticker lived twice).
         left_out: contracts that are not perpetual, counted by contract type.
         rate_limits: request limits as published, order limits left out.
-        server_ms: the exchange's clock when it answered.
         origin: `binance`, or `replica:<seed>` when the answer carries the replica's mark.
     """
 
@@ -53,7 +52,6 @@ class ExchangeInfo:
     earlier_lives: tuple[Instrument, ...]
     left_out: Mapping[str, int]
     rate_limits: tuple[RateLimit, ...]
-    server_ms: int
     origin: str
 
 
@@ -75,25 +73,24 @@ class _SpotSymbol(msgspec.Struct, rename="camel"):
     status: str
     base_asset: str
     quote_asset: str
-    filters: list[_Filter]
+    filters: list[_Filter] = []
 
 
-class _UmSymbol(_SpotSymbol, rename="camel"):
+class _UmSymbol(_SpotSymbol, rename="camel", kw_only=True):
     contract_type: str
-    margin_asset: str
-    onboard_date: int
-    delivery_date: int
+    margin_asset: str | None = None  # the quote asset, then
+    onboard_date: int = 0
+    delivery_date: int = 0
 
 
-class _Info(msgspec.Struct, rename="camel"):
-    server_time: int
-    rate_limits: list[_Limit]
+class _Info(msgspec.Struct, rename="camel", kw_only=True):
     symbols: msgspec.Raw
+    rate_limits: list[_Limit] = []  # none: the limits we know stay in force
     gapless_replica: Any = None
 
 
 def parse_exchange_info(body: str | bytes, market: Market) -> ExchangeInfo:
-    """Read an exchangeInfo body. Fields we do not know are fine; one we rely on and miss is not.
+    """Read an exchangeInfo body. Fields we do not know are fine; one without which a bar cannot be filed is not.
 
     Spot names no listing date, so a spot instrument has no `listed_ms`; a symbol that left is gone from the list or
     in status `BREAK`. A perpetual lives from `onboardDate` to `deliveryDate`, which is a sentinel until its delisting
@@ -121,7 +118,6 @@ def parse_exchange_info(body: str | bytes, market: Market) -> ExchangeInfo:
             for limit in info.rate_limits
             if limit.rate_limit_type != "ORDERS" and limit.interval in _UNIT_MS
         ),
-        server_ms=info.server_time,
         origin=_origin(info.gapless_replica),
     )
 

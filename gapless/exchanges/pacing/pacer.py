@@ -102,8 +102,9 @@ class Pacer:
     async def set_limits(self, limits: Mapping[str, tuple[int, int]]) -> None:
         """Take the exchange's own limits: pool -> (limit, window in ms). Only pools we know are taken."""
         known = {name: limit for name, (limit, window) in limits.items() if self._window_of(name) == window}
-        self._apply(known)
-        await self._store.remember_limits(known)
+        if known:
+            self._apply(known)
+            await self._store.remember_limits(known)
 
     async def acquire(
         self, weight: int, *, also: Mapping[str, int] | None = None, max_wait_s: float | None = None

@@ -49,7 +49,6 @@ def test_every_real_perpetual_becomes_an_instrument(real: bytes) -> None:
     assert info.left_out == {"CURRENT_QUARTER": 2, "NEXT_QUARTER": 2}
     assert info.earlier_lives == ()
     assert info.rate_limits == (RateLimit("REQUEST_WEIGHT", 60_000, 2400),)
-    assert info.server_ms == 1783051218599
     assert info.origin == "binance"
     by_raw = {each.raw_symbol: each for each in info.instruments}
     assert by_raw["BTCUSDT"].symbol == "BTC/USDT:USDT"
@@ -138,12 +137,20 @@ def test_a_step_of_zero_is_no_step() -> None:
     assert found.step_size is None
 
 
-@pytest.mark.parametrize("field", ["symbol", "status", "baseAsset", "quoteAsset", "onboardDate", "contractType"])
+@pytest.mark.parametrize("field", ["symbol", "status", "baseAsset", "quoteAsset", "contractType"])
 def test_a_missing_field_is_an_error_that_names_it(field: str) -> None:
     symbol = perpetual("A", "A")
     del symbol[field]
     with pytest.raises(ExchangeError, match=rf"binance um: exchangeInfo .*{field}"):
         parse_exchange_info(body(symbol), Market.UM)
+
+
+def test_what_can_be_done_without_may_be_missing() -> None:
+    bare = {"symbol": "AUSDT", "status": "TRADING", "baseAsset": "A", "quoteAsset": "USDT", "contractType": "PERPETUAL"}
+    info = parse_exchange_info(json.dumps({"symbols": [bare]}), Market.UM)
+    [found] = info.instruments
+    assert (found.symbol, found.listed_ms, found.delisted_ms, found.tick_size) == ("A/USDT:USDT", None, None, None)
+    assert info.rate_limits == ()
 
 
 def test_half_a_body_is_an_error() -> None:
