@@ -11,7 +11,7 @@ import pyarrow as pa
 
 from gapless.domain.interval import Interval
 from gapless.domain.receipts import Batch
-from gapless.domain.schema import OHLCV, Source, sort_bars
+from gapless.domain.schema import OHLCV, Source
 from gapless.exchanges.binance.payloads import parse_klines
 from gapless.exchanges.binance.rows import open_time, readable, split_rows
 from gapless.quality.rules import check_bars, interval_lengths, open_times
@@ -69,8 +69,10 @@ def normalise(batch: Batch, pages: Sequence[Page], *, server_ms: int) -> Normali
     asked for; the open bar that the exchange sends last is left alone, as is any bar outside the window.
 
     Args:
-        pages: in order of series and time; the rows of one series must stand together.
+        pages: in any order.
     """
+    # In canonical order from here on: the rules see to it that the rows of a series only ever go forward.
+    pages = sorted(pages, key=lambda page: (page.symbol, page.interval, page.start_ms))
     received, rejected = parse_klines(
         ((batch.exchange, page.symbol, page.interval, page.body) for page in pages), Source.REST
     )
@@ -84,7 +86,7 @@ def normalise(batch: Batch, pages: Sequence[Page], *, server_ms: int) -> Normali
     ]
     if checked.broken:
         quarantined += _as_received(asked, [(row.row, row.reason) for row in checked.broken], pages)
-    return Normalised(sort_bars(checked.good.select(OHLCV.names)), tuple(quarantined))
+    return Normalised(checked.good.select(OHLCV.names), tuple(quarantined))
 
 
 def _completed(bars: pa.Table, start_ms: int, end_ms: int) -> pa.Table:

@@ -56,8 +56,11 @@ def check_bars(bars: pa.Table) -> Checked:
     for number, (_, breaks) in enumerate(_RULES, start=1):
         verdict[(verdict == 0) & breaks(bars)] = number
     # Last, and among sound rows only: one row with a time far ahead must not condemn all that follow it.
-    sound = np.flatnonzero(verdict == 0)
-    verdict[sound[_not_increasing(bars.take(pa.array(sound)))]] = _ORDER
+    if not verdict.any():
+        verdict[_not_increasing(bars)] = _ORDER
+    else:
+        sound = np.flatnonzero(verdict == 0)
+        verdict[sound[_not_increasing(bars.take(pa.array(sound)))]] = _ORDER
     if not verdict.any():
         return Checked(bars, ())
     names = [*(name for name, _ in _RULES), "order"]
@@ -107,8 +110,8 @@ def _not_increasing(bars: pa.Table) -> Mask:
     times = open_times(bars)
     if len(times) == 0:
         return np.zeros(0, dtype=bool)
-    series = pc.binary_join_element_wise(bars["symbol"], bars["interval"], "\x00").combine_chunks()
-    codes = series.dictionary_encode().indices.to_numpy()
+    symbols, intervals = (bars[name].combine_chunks().dictionary_encode() for name in ("symbol", "interval"))
+    codes = symbols.indices.to_numpy().astype(np.int64) * len(intervals.dictionary) + intervals.indices.to_numpy()
     starts = np.flatnonzero(np.diff(codes, prepend=-1))
     late = np.zeros(len(times), dtype=bool)
     suspects = np.flatnonzero((np.diff(times, prepend=times[0]) <= 0) & (np.diff(codes, prepend=-1) == 0))
