@@ -68,9 +68,10 @@ def measure(server: BenchServer, rows: int, rounds: int) -> bool:
     batch, received, origin = pages(rows)
     normalised, loaded = [], []
     for number in range(rounds):
-        began = time.process_time()
-        result = normalise(batch, received, server_ms=MONTH.end_ms)
-        normalised.append(result.bars.num_rows / (time.process_time() - began))
+        for _ in range(3):  # the first finds the caches full of the load before it
+            began = time.process_time()
+            result = normalise(batch, received, server_ms=MONTH.end_ms)
+            normalised.append(result.bars.num_rows / (time.process_time() - began))
         with server.db.engine.begin() as connection:
             connection.exec_driver_sql("TRUNCATE TABLE ohlcv")
         scope = Scope.product([symbol for symbol, _ in batch.symbols], ["1m"])

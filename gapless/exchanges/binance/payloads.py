@@ -42,7 +42,7 @@ KLINES = OHLCV.append(pa.field("close_time", TIMESTAMP, nullable=False))
 Payload = tuple[str, str, str, str | bytes]
 """exchange, unified symbol, interval, and the body as received."""
 
-_CHUNK_BYTES = 8 << 20
+_CHUNK_BYTES = 4 << 20
 _KEPT = FIELDS[:-1]
 _COLUMN_TYPES = {
     **dict.fromkeys(TIMES, pa.int64()),
@@ -75,7 +75,7 @@ def parse_klines(payloads: Iterable[Payload], source: Source | int) -> tuple[pa.
     (`precision`); zeros beyond the scale are no loss.
 
     Args:
-        payloads: (exchange, symbol, interval, body); consumed in chunks of about 8 MiB.
+        payloads: (exchange, symbol, interval, body); consumed in chunks of about 4 MiB.
         source: the code that is written into every bar.
     """
     rejected: list[Rejected] = []
