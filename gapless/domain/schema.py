@@ -22,13 +22,21 @@ class Source(IntEnum):
     STREAM = 3
 
 
-# What a source knows: the exchange's REST answer and its published archive are both its settled word, so between
-# them the later read wins; a bar put together from the stream never replaces either.
-_KNOWLEDGE = {Source.STREAM: 1, Source.VISION: 2, Source.REST: 2}
+# What a source knows, most last. The stream is what was seen in passing. The archive is a copy that the exchange made of
+# its records one day. REST is those records as they stand now, and what the exchange is asked whenever it is asked
+# whether we hold the truth (docs/decisions/0070).
+_KNOWLEDGE = {Source.STREAM: 1, Source.VISION: 2, Source.REST: 3}
 
 
 def knowledge(source: int) -> int:
-    """The rank of a stored source code: a bar of lower rank never replaces one of higher rank."""
+    """The rank of a stored source code, for every dataset and every store.
+
+    A row never replaces another of higher rank, whichever came first. Between two of one rank the later read wins: the
+    same source has corrected itself. Either way a disagreement leaves a row in `restatement`.
+
+    Raises:
+        ValueError: no such code.
+    """
     return _KNOWLEDGE[Source(source)]
 
 
