@@ -90,7 +90,25 @@ def read_row(row: bytes) -> tuple[Value, ...]:
         RowRejected: with the reason, see `Rejected`.
     """
     texts = _texts(row)
-    return tuple(_read(name, text) for name, text in zip(FIELDS[:-1], texts, strict=True))
+    return tuple(read_value(name, text) for name, text in zip(FIELDS[:-1], texts, strict=True))
+
+
+def read_value(name: str, text: str) -> Value:
+    """One value from its text, exact: an integer for times (ms) and `trades`, else a decimal of scale 8.
+
+    Raises:
+        RowRejected: with the reason, see `Rejected`.
+    """
+    if name in WHOLE_DIGITS:
+        return _decimal(text, WHOLE_DIGITS[name])
+    if not _INTEGER.fullmatch(text):
+        raise RowRejected("type")
+    number = int(text)
+    if name in TIMES and not 0 <= number < END_OF_TIME_MS:
+        raise RowRejected("time")
+    if name == "trades" and not 0 <= number <= MAX_TRADES:
+        raise RowRejected("precision")
+    return number
 
 
 def readable(row: bytes) -> bool:
@@ -106,7 +124,7 @@ def open_time(row: bytes) -> int | None:
     """The open time of a row that may be broken elsewhere, for the books; None when it cannot be read."""
     try:
         first = msgspec.json.decode(row, type=list[msgspec.Raw])[0]
-        value = _read("ts", _text(first))
+        value = read_value("ts", _text(first))
     except (msgspec.DecodeError, IndexError, RowRejected):
         return None
     return int(value)
@@ -129,19 +147,6 @@ def _text(value: msgspec.Raw) -> str:
         return msgspec.json.decode(value, type=str) if text.startswith('"') else text
     except (msgspec.DecodeError, UnicodeDecodeError):
         raise RowRejected("type") from None
-
-
-def _read(name: str, text: str) -> Value:
-    if name in WHOLE_DIGITS:
-        return _decimal(text, WHOLE_DIGITS[name])
-    if not _INTEGER.fullmatch(text):
-        raise RowRejected("type")
-    number = int(text)
-    if name in TIMES and not 0 <= number < END_OF_TIME_MS:
-        raise RowRejected("time")
-    if name == "trades" and not 0 <= number <= MAX_TRADES:
-        raise RowRejected("precision")
-    return number
 
 
 def _decimal(text: str, whole_digits: int) -> Decimal:
