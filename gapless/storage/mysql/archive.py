@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Iterable, Sequence
 from datetime import UTC, date, datetime
 from typing import Any, Protocol
 
-from sqlalchemy import Connection, select
+import pyarrow as pa
+from sqlalchemy import Connection, func, select
 from sqlalchemy.dialects.mysql import insert
 
+from gapless.domain.window import DAY_MS, Window, from_ms, to_ms
 from gapless.storage.mysql.books import archive_receipt, archive_series, stable_id
 from gapless.storage.mysql.server import MySql
 
@@ -67,6 +69,79 @@ def put_archive_receipts(db: MySql, objects: Sequence[ArchivedObject], *, datase
         return 0
     what = f"entering {len(ordered)} objects of the lake into the books, the first {ordered[0].uri}"
     return db.run(what, lambda connection: sum(_put(connection, each, dataset) for each in ordered))
+
+
+ARCHIVE_DAYS = pa.schema(
+    [
+        pa.field("symbol", pa.string(), nullable=False),
+        pa.field("interval", pa.string(), nullable=False),
+        pa.field("day", pa.date32(), nullable=False),
+        pa.field("rows", pa.int64(), nullable=False),
+    ]
+)
+
+
+def read_archive_days(
+    db: MySql,
+    dataset: str,
+    exchange: str,
+    window: Window,
+    symbols: Collection[str] | None = None,
+    intervals: Iterable[str] | None = None,
+) -> pa.Table:
+    """How many rows the lake holds of each series, by UTC day: the days that the window touches, as `ARCHIVE_DAYS`.
+
+    Days without any are absent; sorted by symbol, interval, day.
+
+    Args:
+        symbols: unified symbols, None for all. intervals: names, None for all.
+
+    Raises:
+        StorageError: the server did not answer for as long as retries last.
+    """
+    table = archive_series.c
+    statement = (
+        select(table.symbol, table.interval, table.day, table.rows)
+        .where(
+            table.dataset == dataset,
+            table.exchange == exchange,
+            table.day >= from_ms(window.start_ms).date(),
+            table.day <= from_ms(window.end_ms - 1).date(),
+            table.rows > 0,
+        )
+        .order_by(table.symbol, table.interval, table.day)
+    )
+    if symbols is not None:
+        statement = statement.where(table.symbol.in_(sorted(symbols)))
+    if intervals is not None:
+        statement = statement.where(table.interval.in_(sorted(map(str, intervals))))
+    what = f"reading which days of {dataset} the lake holds"
+    rows = db.run(what, lambda connection: [tuple(row) for row in connection.execute(statement)])
+    columns = zip(*rows, strict=True) if rows else ((), (), (), ())
+    return pa.table([pa.array(c, field.type) for c, field in zip(columns, ARCHIVE_DAYS, strict=True)], ARCHIVE_DAYS)
+
+
+def read_archive_span(db: MySql, dataset: str, exchange: str, symbol: str, interval: str) -> Window | None:
+    """From the first to the last day of which the lake holds rows of a series; None when it holds none.
+
+    Raises:
+        StorageError: the server did not answer for as long as retries last.
+    """
+    table = archive_series.c
+    statement = select(func.min(table.day), func.max(table.day)).where(
+        table.dataset == dataset,
+        table.exchange == exchange,
+        table.symbol == symbol,
+        table.interval == interval,
+        table.rows > 0,
+    )
+    what = f"reading from when to when the lake holds {symbol} {interval}"
+    first, last = db.run(what, lambda connection: tuple(connection.execute(statement).one()))
+    if first is None:
+        return None
+    midnight = datetime.min.time()
+    start, end = (to_ms(datetime.combine(day, midnight, UTC)) for day in (first, last))
+    return Window(start, end + DAY_MS)
 
 
 def _put(connection: Connection, each: ArchivedObject, dataset: str) -> int:
