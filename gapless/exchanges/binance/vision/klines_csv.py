@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from functools import lru_cache
+from io import BytesIO
 
 import numpy as np
 import pyarrow as pa
@@ -52,7 +53,7 @@ _BOM = b"\xef\xbb\xbf"
 _BLANK = b" \t\r\n"
 _MICROS = 1000
 _END_OF_MS = 999
-_FIRST_LINE = re.compile(rb"[^\S\n]*\S[^\n]*\n?")
+_FIRST_LINE = re.compile(rb"\S[^\n]*\n?")
 _NUMERIC = re.compile(r"[-+.0-9]*[0-9](?:[-+.0-9]|[eE][-+0-9])*", re.ASCII)
 _DIGITS = re.compile(r"[1-9][0-9]{0,18}", re.ASCII)
 
@@ -183,7 +184,7 @@ def read_patiently(text: bytes, layout: Layout) -> Sheet:
     lines: list[bytes] = []
     refused: list[Refused] = []
     places = [layout.names.index(name) for name in KEPT]
-    for line in text[layout.begin :].split(b"\n"):
+    for line in BytesIO(text[layout.begin :]):
         trimmed = line.strip(_BLANK)
         if not trimmed:
             continue

@@ -9,8 +9,8 @@ from io import BytesIO
 from gapless.errors import ExchangeError
 from gapless.exchanges.binance.vision.objects import ArchiveObject
 
-MAX_MEMBER_BYTES = 1 << 30
-"""The most a file may hold inflated. A month of 1m bars is 6 MB."""
+MAX_MEMBER_BYTES = 64 << 20
+"""The most a file may hold inflated. The largest read here, a month of 1m bars, has 8 MB."""
 
 _LOCAL_HEADER = 30
 _ENCRYPTED = 1
