@@ -17,6 +17,7 @@ from replica.query import KlineQuery
 from replica.recording import RecordedBar, RecordedFile, aggregate_bars, find_files, just_opened, read_bars
 from replica.refusal import invalid_symbol
 from replica.universe import PERPETUAL_SENTINEL_MS
+from replica.vision.recorded import RecordedZips
 
 MARK = "recorded"
 
@@ -44,6 +45,7 @@ class RecordedSource:
         self._files: dict[tuple[Market, str, str], list[RecordedFile]] = {}
         for file in find_files(root):
             self._files.setdefault((file.market, file.symbol, file.interval), []).append(file)
+        self._zips = RecordedZips(root)
         self._read = lru_cache(maxsize=_FILES_KEPT)(self._by_day)
         self._day = lru_cache(maxsize=_DAYS_KEPT)(self._make_day)
         described = _recorded_symbols(root)
@@ -66,6 +68,26 @@ class RecordedSource:
     def halts(self, market: Market, window: Window) -> list[Window]:
         """None: a recording does not say why a bar is missing."""
         return []
+
+    def archive_symbols(self, market: Market) -> list[str]:
+        return sorted({symbol for of, symbol, _ in self._files if of is market} | self._zips.symbols(market))
+
+    def archive_span(self, market: Market, symbol: str, interval: str) -> Window | None:
+        days = self._days(market, symbol, interval)
+        return Window(days[0] * DAY_MS, (days[-1] + 1) * DAY_MS) if days else None
+
+    def archived(self, market: Market, symbol: str, interval: str, period: Window) -> bool:
+        """Whether every day of it was recorded: a month of two recorded days is no file of the exchange's."""
+        wanted = range(period.start_ms // DAY_MS, period.end_ms // DAY_MS)
+        return set(self._days(market, symbol, interval)).issuperset(wanted)
+
+    def archive_csv(self, market: Market, symbol: str, interval: str, period: Window, *, micros: bool) -> bytes:
+        days = range(period.start_ms // DAY_MS, period.end_ms // DAY_MS)
+        bars = (bar for day in days for bar in self._day(market, symbol, interval, day))
+        return "".join(bar.line(micros=micros) for bar in bars).encode()
+
+    def recorded_zip(self, path: str) -> Path | None:
+        return self._zips.find(path)
 
     def rows(self, query: KlineQuery, now_ms: int) -> list[str]:
         """The rows that answer a request. A bar still open at `now_ms` shows its open price, and of a longer bar what

@@ -58,6 +58,10 @@ class RecordedBar:
             f'"{quote}",{trades},"{taker}","{taker_quote}","{ignore}"]'
         )
 
+    def line(self, *, micros: bool = False) -> str:
+        """The bar as a line of the archive's CSV."""
+        return self.row(micros=micros)[1:-1].replace('"', "") + "\n"
+
 
 def find_files(root: Path) -> list[RecordedFile]:
     """All files of bars below a folder, by market, symbol, interval and period; coin-margined ones are passed over.

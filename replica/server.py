@@ -6,8 +6,6 @@ import asyncio
 import json
 import os
 import signal
-import socket
-import struct
 import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -16,9 +14,11 @@ from dataclasses import dataclass
 from aiohttp import web
 
 from gapless.errors import ConfigError
-from replica.answer import Answer
 from replica.control import add_control, refuse_wrong_use
 from replica.exchange import Call, Exchange
+from replica.sending import send
+from replica.vision.archive import Archive
+from replica.vision.routes import add_archive
 
 HOST = "127.0.0.1"
 _PARENT_POLL_S = 0.5
@@ -26,7 +26,12 @@ _PARENT_POLL_S = 0.5
 
 @dataclass(frozen=True, slots=True)
 class ReadyLine:
-    """What the replica says when it answers: the bases of what is served. Parts not served are None."""
+    """What the replica says when it answers: the bases of what is served. Parts not served are None.
+
+    Attributes:
+        vision: the archive's base; nothing before `/data/...`.
+        vision_list: where its bucket is listed, S3's way.
+    """
 
     spot_rest: str
     um_rest: str
@@ -35,17 +40,20 @@ class ReadyLine:
     vision: str | None = None
     spot_ws: str | None = None
     um_ws: str | None = None
+    vision_list: str | None = None
 
     def json(self) -> str:
         """One line of JSON."""
         places = {name: getattr(self, name) for name in ("spot_rest", "um_rest", "vision", "spot_ws", "um_ws")}
-        return json.dumps({**places, "origin": self.origin, "control": self.control}, ensure_ascii=False)
+        own = {"vision_list": self.vision_list, "origin": self.origin, "control": self.control}
+        return json.dumps({**places, **own}, ensure_ascii=False)
 
 
 def make_app(exchange: Exchange) -> web.Application:
     """The application: control endpoints, and everything else to the exchange."""
     app = web.Application(middlewares=[refuse_wrong_use])
     add_control(app, exchange)
+    add_archive(app, Archive(exchange))
 
     async def serve(request: web.Request) -> web.StreamResponse:
         call = Call(request.path, request.query, request.remote or "", request.headers.get("X-MBX-TIME-UNIT"))
@@ -53,35 +61,6 @@ def make_app(exchange: Exchange) -> web.Application:
 
     app.router.add_get("/{path:.*}", serve)
     return app
-
-
-async def send(request: web.Request, answer: Answer) -> web.StreamResponse:
-    """Sends an answer, or does to the connection what a fault wants."""
-    headers = {**answer.headers, "Content-Type": answer.content_type}
-    if answer.delay_ms:
-        await asyncio.sleep(answer.delay_ms / 1000)
-    if answer.hang_s is not None:
-        await asyncio.sleep(answer.hang_s)
-        return _reset(request, web.StreamResponse())
-    if answer.reset_after is None:
-        return web.Response(status=answer.status, body=answer.body, headers=headers)
-    response = web.StreamResponse(status=answer.status, headers=headers)
-    if answer.reset_after:
-        response.content_length = len(answer.body)
-        await response.prepare(request)
-        await response.write(answer.body[: answer.reset_after])
-    return _reset(request, response)
-
-
-def _reset(request: web.Request, response: web.StreamResponse) -> web.StreamResponse:
-    """Drops the connection with a TCP reset, as a broken middle box does; the response is never finished."""
-    transport = request.transport
-    if transport is not None:
-        connection = transport.get_extra_info("socket")
-        if connection is not None:
-            connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-        transport.abort()
-    return response
 
 
 @asynccontextmanager
@@ -101,7 +80,8 @@ async def serving(exchange: Exchange, port: int = 0) -> AsyncIterator[ReadyLine]
             reason = os.strerror(error.errno) if error.errno else str(error)
             raise ConfigError(f"cannot listen on {HOST}:{port}: {reason}; choose another --port") from None
         base = f"http://{HOST}:{runner.addresses[0][1]}"
-        yield ReadyLine(base, base, f"replica:{exchange.source.mark}", f"{base}/replica")
+        origin, control = f"replica:{exchange.source.mark}", f"{base}/replica"
+        yield ReadyLine(base, base, origin, control, vision=f"{base}/vision", vision_list=f"{base}/vision-list")
     finally:
         await runner.cleanup()
 

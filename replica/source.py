@@ -4,16 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from functools import lru_cache
+from pathlib import Path
 from typing import Protocol
 
 from gapless.domain.instrument import Market
 from gapless.domain.window import DAY_MS, Window
-from replica.bars import Bars, concat, render_rows
+from replica.bars import INTERVAL_MS, Bars, concat, render_rows
+from replica.csv_text import kline_csv
 from replica.info import Symbol, SymbolFacts, spot_symbol, um_symbol
 from replica.market import GeneratedMarket
 from replica.query import KlineQuery
 from replica.refusal import invalid_symbol
 from replica.universe import PERPETUAL_SENTINEL_MS, Listing
+
+_FAR_MS = 4_102_444_800_000  # 2100-01-01
 
 
 class Source(Protocol):
@@ -25,6 +29,22 @@ class Source(Protocol):
 
     def symbols(self, market: Market, now_ms: int) -> Mapping[str, Symbol]:
         """The symbol objects listed now, by raw symbol."""
+
+    def archive_symbols(self, market: Market) -> list[str]:
+        """Every raw symbol that the archive may have files of, the dead and the unborn included, sorted."""
+
+    def archive_span(self, market: Market, symbol: str, interval: str) -> Window | None:
+        """From the first to the last UTC day of which there are bars; a far future day where it goes on."""
+
+    def archived(self, market: Market, symbol: str, interval: str, period: Window) -> bool:
+        """Whether the archive has a file of this month or day, once it is published."""
+
+    def archive_csv(self, market: Market, symbol: str, interval: str, period: Window, *, micros: bool) -> bytes:
+        """The lines of a month's or day's file, without a header, as the exchange would have copied them when they were
+        new: restatements are not in it."""
+
+    def recorded_zip(self, path: str) -> Path | None:
+        """The recording of an archive file, where there is one to be served byte for byte."""
 
     def halts(self, market: Market, window: Window) -> list[Window]:
         """When the market's engine is known to have stood still, in order, as far as it meets the window."""
@@ -60,6 +80,29 @@ class GeneratedSource:
         days = range(window.start_ms // DAY_MS, -(-window.end_ms // DAY_MS))
         found = (self._market.halt(market, day) for day in days)
         return [halt for halt in found if halt is not None and halt.intersect(window) is not None]
+
+    def archive_symbols(self, market: Market) -> list[str]:
+        return sorted(symbol for of, symbol in self._listings if of is market)
+
+    def archive_span(self, market: Market, symbol: str, interval: str) -> Window | None:
+        listing = self._listings.get((market, symbol))
+        if listing is None:
+            return None
+        gone_ms = listing.delisted_ms if market is Market.SPOT else None
+        end_ms = _FAR_MS if gone_ms is None else gone_ms
+        return Window(listing.listed_ms // DAY_MS * DAY_MS, -(-end_ms // DAY_MS) * DAY_MS)
+
+    def archived(self, market: Market, symbol: str, interval: str, period: Window) -> bool:
+        span = self.archive_span(market, symbol, interval)
+        return span is not None and span.intersect(period) is not None
+
+    def archive_csv(self, market: Market, symbol: str, interval: str, period: Window, *, micros: bool) -> bytes:
+        listing, step = self._listings[market, symbol], INTERVAL_MS[interval]
+        bars = self._market.bars(listing, step, period.start_ms, period.end_ms)
+        return kline_csv(bars, step, listing.scale, micros=micros)
+
+    def recorded_zip(self, path: str) -> Path | None:
+        return None
 
     def rows(self, query: KlineQuery, now_ms: int) -> list[str]:
         listing = self._listings.get((query.market, query.symbol))

@@ -1,0 +1,1 @@
+"""The exchange's public archive of ZIP files, on loopback."""
