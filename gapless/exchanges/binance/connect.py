@@ -6,13 +6,14 @@ from pathlib import Path
 
 from gapless.domain.instrument import Market
 from gapless.exchanges.binance.rest import BinanceRest
+from gapless.exchanges.binance.series_rest import POOLS
 from gapless.exchanges.binance.symbols import EXCHANGE
 from gapless.exchanges.pacing import REQUESTS, WEIGHT, OnWait, Pacer, Pool, open_pacer
 
 _MINUTE_MS = 60_000
 _LIMITS = {
     Market.SPOT: {WEIGHT: (6_000, _MINUTE_MS), REQUESTS: (300_000, 5 * _MINUTE_MS)},
-    Market.UM: {WEIGHT: (2_400, _MINUTE_MS)},
+    Market.UM: {WEIGHT: (2_400, _MINUTE_MS), **POOLS},
 }
 """The exchange's limits in 2026 (reference 2.2), until its exchangeInfo is read."""
 
