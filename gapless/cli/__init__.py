@@ -21,6 +21,9 @@ _COMMANDS = {
     "logs": "stack",
     "run": "stack",
     "etl": "etl",
+    "backfill": "backfill",
+    "coverage": "coverage",
+    "query": "query",
     "db": "db",
     "replica": "replica",
 }

@@ -29,9 +29,9 @@ def add_json(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--json", action="store_true", help="print one JSON object on standard output and nothing else")
 
 
-def add_window(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--start", required=True, metavar="TIME", help="ISO 8601, UTC when it has no offset")
-    parser.add_argument("--end", required=True, metavar="TIME", help="end of the window, ISO 8601")
+def add_window(parser: argparse.ArgumentParser, *, required: bool = True) -> None:
+    parser.add_argument("--start", required=required, metavar="TIME", help="ISO 8601, UTC when it has no offset")
+    parser.add_argument("--end", required=required, metavar="TIME", help="end of the window, ISO 8601")
 
 
 def add_series(parser: argparse.ArgumentParser) -> None:
@@ -64,6 +64,26 @@ def window_of(args: argparse.Namespace) -> Window:
         ConfigError: not ISO 8601, or the end is not after the start.
     """
     return Window(parse_time(args.start), parse_time(args.end))
+
+
+def bounds_of(args: argparse.Namespace) -> tuple[int | None, int | None]:
+    """`--start` and `--end` (ms) where either may be left out.
+
+    Raises:
+        ConfigError: not ISO 8601, or the end is not after the start.
+    """
+    start = parse_time(args.start) if args.start else None
+    end = parse_time(args.end) if args.end else None
+    if start is not None and end is not None:
+        Window(start, end)
+    return start, end
+
+
+def whole_number(text: str) -> int:
+    """A number of 1 or more; an argparse type."""
+    if not re.fullmatch(r"0*[1-9]\d{0,8}", text.strip()):
+        raise argparse.ArgumentTypeError(f"not a whole number of 1 or more: {text!r}")
+    return int(text)
 
 
 def seconds(text: str) -> float:

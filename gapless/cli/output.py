@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Protocol
 
 import msgspec
 from rich.console import Console
 from rich.table import Table
 
 from gapless.domain.receipts import Failure
+from gapless.pipeline.counting import percent
 
 _LISTED = 20
 
@@ -25,15 +27,74 @@ def print_report(report: msgspec.Struct, *, as_json: bool, title: str) -> None:
     if as_json:
         print_json(report)
         return
+    facts = msgspec.structs.asdict(report)
+    print(title)
+    Console().print(facts_table({name.replace("_", " "): facts[name] for name in facts if name != "errors"}))
+    print_failures(getattr(report, "errors", ()))
+
+
+def facts_table(facts: Mapping[str, object]) -> Table:
+    """Names and values, a row each."""
     table = Table(show_header=False)
     table.add_column(justify="left")
     table.add_column(justify="right")
-    for name, value in msgspec.structs.asdict(report).items():
-        if name != "errors":
-            table.add_row(name.replace("_", " "), _readable(value))
-    print(title)
-    Console().print(table)
-    print_failures(getattr(report, "errors", ()))
+    for name, value in facts.items():
+        table.add_row(name, _readable(value))
+    return table
+
+
+class CoverageRow(Protocol):
+    """How complete a series is: of a backfill's report or of the coverage command's."""
+
+    @property
+    def symbol(self) -> str: ...
+    @property
+    def interval(self) -> str: ...
+    @property
+    def expected(self) -> int: ...
+    @property
+    def present(self) -> int: ...
+    @property
+    def unfillable(self) -> int: ...
+    @property
+    def missing(self) -> int: ...
+    @property
+    def why(self) -> str: ...
+
+
+def coverage_table(rows: Sequence[CoverageRow]) -> Table:
+    """Expected, present, unfillable, percent and why, a series a row; of more than twenty the worst, and all counted.
+
+    The worst lack most of what the exchange has; after them come those with the most that nobody has.
+    """
+    shown = list(rows)
+    if len(shown) > _LISTED:
+        shown = sorted(rows, key=lambda r: (-r.missing, -r.unfillable, r.symbol, r.interval))[:_LISTED]
+    table = Table(title=f"coverage of {len(rows):,} series", title_justify="left")
+    for name in ("symbol", "interval"):
+        table.add_column(name, no_wrap=True)
+    for name in ("expected", "present", "unfillable", "percent"):
+        table.add_column(name, justify="right", no_wrap=True)
+    table.add_column("why", overflow="fold")
+    for row in shown:
+        table.add_row(row.symbol, row.interval, *_counts((row,)), row.why)
+    if len(shown) < len(rows):
+        rest = len(rows) - len(shown)
+        whole = sum(row.missing == 0 for row in rows)
+        table.add_row("...", "", "", "", "", "", f"and {rest:,} more, none worse than these; --json lists them all")
+        table.add_row("all", "", *_counts(rows), f"{whole:,} of {len(rows):,} series are complete")
+    return table
+
+
+def _counts(rows: Sequence[CoverageRow]) -> tuple[str, str, str, str]:
+    expected, present = sum(row.expected for row in rows), sum(row.present for row in rows)
+    unfillable = sum(row.unfillable for row in rows)
+    return (
+        f"{expected:,}",
+        f"{present:,}",
+        f"{unfillable:,}",
+        f"{percent(expected, present, unfillable):.6f}".rstrip("0").rstrip("."),
+    )
 
 
 def _readable(value: object) -> str:

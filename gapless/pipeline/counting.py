@@ -120,7 +120,7 @@ def cover(
         window: open times; over by the exchange's clock (a bar that is not closed is not expected).
         lives: where bars are expected. A life begins in the bar that holds its first moment: the exchange makes it.
         stored: day counts of the window and, where a day reaches out of it, of all that day.
-        ragged: the open times (ms, ascending, each once) that are stored on the days which `stored.split` calls partial.
+        ragged: the open times (ms, ascending, each once) stored on the days that `stored.split` calls partial.
         gaps: what is known of the series' holes, not overlapping.
     """
     grid = _aligned(window, interval)
