@@ -232,7 +232,7 @@ class Transport:
                 if left_s <= 0:
                     raise ExchangeError(
                         f"binance archive {about}: {why}; the network has been away for "
-                        f"{now_s - self._away_since_s:.0f} s: run the same again once it is back, what is done stays done"
+                        f"{now_s - self._away_since_s:.0f} s; run the same again once it is back, nothing is lost"
                     )
                 await self._sleep(max(_SHORTEST_PAUSE_S, min(pause_s * (0.5 + self._jitter() / 2), left_s)))
                 pause_s = min(pause_s * 2, _LONGEST_PAUSE_S)
