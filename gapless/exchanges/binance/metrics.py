@@ -1,12 +1,12 @@
 """Open interest and ratios of USD-M perpetuals by five minutes, from an archive day or from REST. Pure.
 
 `ts` is the start of the five minutes. The sources label them otherwise (reference 4 and 10.2): the archive by their end
-before 2026-06-25 and by their start from then on; REST by their end, but taker volumes by their start. What the
-columns mean goes by their names: `count_toptrader_long_short_ratio` counts accounts,
-`sum_toptrader_long_short_ratio` sums positions, and readers that went by position have swapped the two.
+before 2026-06-25 and by their start from then on; REST by their end, but taker volumes by their start. What the columns
+mean goes by their names: `count_toptrader_long_short_ratio` counts accounts, `sum_toptrader_long_short_ratio` sums
+positions, and readers that went by position have swapped the two.
 
-Two readings of a file with one result: the fast one takes an ordinary file whole through Arrow, any other is read row by
-row. The fast one accepts only what the patient one accepts.
+Two readings of a file with one result: the fast one takes an ordinary file whole through Arrow, any other is read row
+by row. The fast one accepts only what the patient one accepts.
 """
 
 from __future__ import annotations
