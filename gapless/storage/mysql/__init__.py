@@ -5,9 +5,19 @@ way out.
 """
 
 from gapless.storage.mysql.archive import put_archive_receipts
-from gapless.storage.mysql.instruments import read_instruments, read_lives, record_listing
+from gapless.storage.mysql.gap_states import Gap
+from gapless.storage.mysql.gaps import read_gaps, record_gaps
+from gapless.storage.mysql.instruments import (
+    learn_lifetime,
+    read_instruments,
+    read_lives,
+    record_archived,
+    record_listing,
+)
+from gapless.storage.mysql.ledger import SeriesMonth, put_series_months, read_series_months
 from gapless.storage.mysql.lives import Life
 from gapless.storage.mysql.loader import Outcome, load_bars
+from gapless.storage.mysql.manifest import ManifestRow, put_manifest, read_manifest, touch_manifest
 from gapless.storage.mysql.origin import claim_origin, read_origin
 from gapless.storage.mysql.reader import read_bars
 from gapless.storage.mysql.receipts import Counts, Coverage, Draft, Scope, load_coverage
@@ -29,12 +39,15 @@ __all__ = [
     "Coverage",
     "Dialect",
     "Draft",
+    "Gap",
     "Life",
+    "ManifestRow",
     "MarketRows",
     "MySql",
     "Outcome",
     "RefusedRow",
     "Scope",
+    "SeriesMonth",
     "SeriesRows",
     "UpgradeReport",
     "claim_origin",
@@ -42,16 +55,25 @@ __all__ = [
     "count_quarantined",
     "count_restatements",
     "count_series",
+    "learn_lifetime",
     "load_bars",
     "load_coverage",
     "log_lake_restatements",
     "put_archive_receipts",
+    "put_manifest",
+    "put_series_months",
     "read_bars",
+    "read_gaps",
     "read_instruments",
     "read_lives",
+    "read_manifest",
     "read_origin",
+    "read_series_months",
+    "record_archived",
+    "record_gaps",
     "record_listing",
     "record_quarantine",
     "schema_revision",
+    "touch_manifest",
     "upgrade",
 ]

@@ -26,6 +26,7 @@ from sqlalchemy import (
     Table,
     Text,
     UniqueConstraint,
+    text,
 )
 from sqlalchemy.dialects import mysql
 from sqlalchemy.types import CHAR, TypeEngine
@@ -190,7 +191,7 @@ restatement = Table(
     _column("dataset", _ascii(32)),
     _column("exchange", _ascii(16)),
     _column("symbol", String(32)),
-    _column("interval", _ascii(8)),
+    _column("interval", _ascii(16)),
     _column("ts", _moment()),
     _column("store", _ascii(8)),
     _column("old_values", Text()),
@@ -200,6 +201,7 @@ restatement = Table(
     _column("old_receipt_id", _id(), nullable=True),
     _column("receipt_id", _id(), nullable=True),
     _column("noticed_at", _moment()),
+    _column("applied", Boolean(), server_default=text("1")),
     Index("ix_restatement_bar", "symbol", "interval", "ts", "exchange"),
     **_OPTIONS,
 )
@@ -243,6 +245,61 @@ data_gap_log = Table(
     _column("page_sent_at", _moment(), nullable=True),
     UniqueConstraint("exchange", "symbol", "dataset", "interval", "gap_start", name="uq_data_gap_log_gap"),
     Index("ix_data_gap_log_state", "state"),
+    **_OPTIONS,
+)
+
+
+archive_object = Table(
+    "archive_object",
+    metadata,
+    _column("path", String(255), primary_key=True),
+    _column("dataset", _ascii(32)),
+    _column("exchange", _ascii(16)),
+    _column("market", _ascii(8)),
+    _column("symbol", String(32)),
+    _column("raw_symbol", String(32)),
+    _column("interval", _ascii(8)),
+    _column("period", _ascii(8)),
+    _column("period_start", Date()),
+    _column("state", _ascii(16)),
+    _column("checksum", _ascii(16)),
+    _column("etag", String(128)),
+    _column("bytes", BigInteger()),
+    _column("sha256", _hex(64)),
+    _column("rows", BigInteger()),
+    _column("refused", BigInteger()),
+    _column("first_ts", _moment(), nullable=True),
+    _column("last_ts", _moment(), nullable=True),
+    _column("parser_version", Integer()),
+    _column("detail", Text()),
+    _column("store", _ascii(8)),
+    _column("checked_at", _moment()),
+    _column("loaded_at", _moment(), nullable=True),
+    Index("ix_archive_object_period", "dataset", "exchange", "market", "period_start"),
+    Index("ix_archive_object_symbol", "symbol", "dataset", "exchange", "period_start"),
+    **_OPTIONS,
+)
+
+series_month = Table(
+    "series_month",
+    metadata,
+    _column("dataset", _ascii(32), primary_key=True),
+    _column("exchange", _ascii(16), primary_key=True),
+    _column("symbol", String(32), primary_key=True),
+    _column("interval", _ascii(8), primary_key=True),
+    _column("month", Date(), primary_key=True),
+    _column("store", _ascii(8), primary_key=True),
+    _column("market", _ascii(8)),
+    _column("window_start", _moment()),
+    _column("window_end", _moment()),
+    _column("expected", BigInteger()),
+    _column("present", BigInteger()),
+    _column("unfillable", BigInteger()),
+    _column("outside", BigInteger()),
+    _column("state", _ascii(16)),
+    _column("sources", _ascii(64)),
+    _column("done_at", _moment()),
+    Index("ix_series_month_month", "dataset", "exchange", "market", "month"),
     **_OPTIONS,
 )
 

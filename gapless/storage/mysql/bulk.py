@@ -48,7 +48,8 @@ def replace_rows(
     """Write rows, replacing those of the same key, in the connection's transaction.
 
     Args:
-        rows: columns named as in the table; exact decimals, strings of any content, UTC timestamps of whole seconds.
+        rows: columns named as in the table; exact decimals, integers, strings of any content, UTC timestamps in ms,
+            dates. Nulls become NULL.
         constants: further columns that have one value in all rows.
         what: begins the message of an error.
 
@@ -78,11 +79,13 @@ def replace_rows(
 
 
 def _plain(rows: pa.Table) -> pa.Table:
-    """UTC timestamps as the server's DATETIME text has them: whole seconds, without a zone."""
+    """UTC timestamps as the server's DATETIME text has them, without a zone; whole seconds where all of them are."""
     for place, field in enumerate(rows.schema):
         if pa.types.is_timestamp(field.type):
-            seconds = rows[place].cast(pa.timestamp("s", tz=field.type.tz)).cast(pa.timestamp("s"))
-            rows = rows.set_column(place, field.name, seconds)
+            millis = rows[place].cast(pa.timestamp("ms", tz=field.type.tz)).cast(pa.timestamp("ms"))
+            seconds = millis.cast(pa.timestamp("s"), safe=False)
+            whole = not pc.any(pc.not_equal(seconds, millis)).as_py()
+            rows = rows.set_column(place, field.name, seconds if whole else millis)
     return rows
 
 
@@ -205,7 +208,8 @@ def _send_values(
 def _joined(
     rows: pa.Table, quoted: Callable[[str], str], *, mark: str = "", start: str = "", end: str = ""
 ) -> pa.StringArray:
-    """Each row as one text, its values separated by commas: strings by `quoted`, decimals and times between `mark`s."""
+    """Each row as one text, its values separated by commas: strings by `quoted`, decimals and times between `mark`s,
+    nulls as the bare word NULL."""
     texts = []
     for column in rows.combine_chunks().columns:
         values = column.chunk(0) if column.num_chunks else pa.array([], column.type)
@@ -213,11 +217,13 @@ def _joined(
             encoded = values.dictionary_encode()
             literals = pa.array([quoted(value) for value in encoded.dictionary.to_pylist()], pa.string())
             texts.append(literals.take(encoded.indices))
-        elif pa.types.is_decimal(values.type) or pa.types.is_timestamp(values.type):
+        elif pa.types.is_decimal(values.type) or pa.types.is_temporal(values.type):
             plain = _trimmed(values) if pa.types.is_decimal(values.type) else values.cast(pa.string())
             texts.append(pc.binary_join_element_wise(mark, plain, mark, "") if mark else plain)
         else:
             texts.append(values.cast(pa.string()))
+        if texts[-1].null_count:  # the bare word is NULL to LOAD DATA too, when fields can be enclosed
+            texts[-1] = pc.fill_null(texts[-1], "NULL")
     texts[-1] = pc.binary_join_element_wise(texts[-1], end, "")
     if start:
         texts[0] = pc.binary_join_element_wise(start, texts[0], "")

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from decimal import Decimal
+from functools import partial
 from typing import Any
 
 from sqlalchemy import Connection, delete, select
 from sqlalchemy.dialects.mysql import insert
 
-from gapless.domain.instrument import Instrument, Market
+from gapless.domain.instrument import Instrument, Market, market_of
+from gapless.errors import NotFound
 from gapless.storage.mysql.books import instrument as instrument_table
 from gapless.storage.mysql.books import instrument_life, moment, moment_or_none, ms_of
-from gapless.storage.mysql.lives import Known, Life, merge_listing
+from gapless.storage.mysql.lives import Known, Life, archived, learn, merge_listing
 from gapless.storage.mysql.server import MySql
 
 _UNKNOWN_MS = 0  # instrument_life.listed_at where the exchange does not say: part of a key, it cannot be NULL
@@ -36,14 +38,75 @@ def record_listing(
         StorageError: the server did not take it for as long as retries last.
     """
 
+    return _change(
+        db,
+        exchange,
+        market,
+        f"recording the instruments of {exchange} {market}",
+        lambda known: merge_listing(known, listing, now_ms),
+    )
+
+
+def record_archived(db: MySql, instruments: Sequence[Instrument]) -> None:
+    """Take in instruments that the archive has and no listing names: dead before we ever asked.
+
+    Unknown ones are entered as delisted (`gapless.storage.mysql.lives.VANISHED`) with the dates they come with; what is
+    on record stays as it is.
+
+    Raises:
+        StorageError: the server did not take it for as long as retries last.
+    """
+    groups: dict[tuple[str, Market], list[Instrument]] = defaultdict(list)
+    for instrument in instruments:
+        groups[instrument.exchange, instrument.market].append(instrument)
+    for (exchange, market), group in sorted(groups.items()):
+        offered = {instrument.symbol: archived(instrument) for instrument in reversed(group)}
+        what = f"recording {len(offered)} archived instruments of {exchange} {market}"
+        _change(db, exchange, market, what, partial(_beside, offered))
+
+
+def _beside(offered: Mapping[str, Known], known: Mapping[str, Known]) -> dict[str, Known]:
+    return {**offered, **known}
+
+
+def learn_lifetime(
+    db: MySql, exchange: str, symbol: str, *, listed_ms: int | None = None, delisted_ms: int | None = None
+) -> None:
+    """Fill in unknown dates of an instrument's last life, as its first or last bar tells them; known ones never move.
+
+    Args:
+        listed_ms: first moment of its life. delisted_ms: end of it.
+
+    Raises:
+        NotFound: there is no such instrument on record.
+        ValidationError: the dates contradict what is known, or an instrument that trades would have ended.
+        StorageError: the server did not take it for as long as retries last.
+    """
+    market = market_of(symbol)
+
+    def change(known: dict[str, Known]) -> dict[str, Known]:
+        if symbol not in known:
+            raise NotFound(f"{exchange} {symbol} is not on record: record the exchange's listing first")
+        return {**known, symbol: learn(known[symbol], listed_ms, delisted_ms)}
+
+    if market is None:
+        raise NotFound(f"{exchange} {symbol} is no unified symbol: write BTC/USDT or BTC/USDT:USDT")
+    _change(db, exchange, market, f"learning the lifetime of {exchange} {symbol}", change)
+
+
+def _change(
+    db: MySql, exchange: str, market: Market, what: str, change: Callable[[dict[str, Known]], dict[str, Known]]
+) -> list[Instrument]:
+    """Change what is known of a market's instruments, one at a time; all of them as they are then, by symbol."""
+
     def attempt() -> list[Instrument]:
         with db.named_locks([f"instrument:{exchange}:{market}"]) as connection, connection.begin():
             known = _read_known(connection, exchange, market)
-            merged = merge_listing(known, listing, now_ms)
+            merged = change(known)
             _store(connection, exchange, known, merged)
         return [merged[symbol].instrument for symbol in sorted(merged)]
 
-    return db.retry(f"recording the instruments of {exchange} {market}", attempt)
+    return db.retry(what, attempt)
 
 
 def read_instruments(db: MySql, exchange: str, market: Market | None = None) -> list[Instrument]:

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from gapless.domain.instrument import Instrument
-from gapless.domain.window import DAY_MS
+from gapless.domain.window import DAY_MS, iso
 from gapless.errors import ValidationError
 
 VANISHED = "DELISTED"
@@ -43,8 +43,8 @@ def merge_listing(known: Mapping[str, Known], listing: Sequence[Instrument], now
     """What is known after reading a whole listing of one market: the entries of every instrument on record or listed.
 
     Rules: the exchange's own dates win; a listing date learnt later fills in; a listing date after the last life's end
-    begins another life; an instrument that vanished ended when that was noticed, unless the exchange had named its end;
-    nothing is ever removed.
+    begins another life; an instrument that vanished ended when that was noticed, unless its end was known; one that had
+    vanished before, or is listed but does not trade, does not begin to live again; nothing is ever removed.
 
     Args:
         known: by symbol, all of this exchange and market.
@@ -70,17 +70,22 @@ def _seen(entry: Known | None, instrument: Instrument, now_ms: int) -> Known:
         lives: tuple[Life, ...] = (offered,)
     else:
         *before, last = entry.lives
-        lives = (*before, *_continue(last, offered, before[-1] if before else None, entry.seen_ms, now_ms))
+        previous = before[-1] if before else None
+        lives = (*before, *_continue(last, offered, previous, entry.seen_ms, now_ms, trading=instrument.trading))
     current = replace(instrument, listed_ms=lives[-1].listed_ms, delisted_ms=lives[-1].delisted_ms)
     return Known(current, now_ms, lives)
 
 
-def _continue(last: Life, offered: Life, previous: Life | None, seen_ms: int, now_ms: int) -> tuple[Life, ...]:
+def _continue(
+    last: Life, offered: Life, previous: Life | None, seen_ms: int, now_ms: int, *, trading: bool
+) -> tuple[Life, ...]:
     """The last life as it stands now, and a new one where the ticker lives again."""
     listed = offered.listed_ms
     if listed is None:
         if last.delisted_ms is None or offered.delisted_ms is not None:
             return (replace(last, raw_symbol=offered.raw_symbol, delisted_ms=offered.delisted_ms),)
+        if not trading:  # listed for years after its last bar, as spot does (`BREAK`)
+            return (replace(last, raw_symbol=offered.raw_symbol),)
         if now_ms - last.delisted_ms <= SHORT_ABSENCE_MS:
             return (replace(last, raw_symbol=offered.raw_symbol, delisted_ms=None),)
         return (last, Life(offered.raw_symbol, now_ms, None))
@@ -97,7 +102,37 @@ def _continue(last: Life, offered: Life, previous: Life | None, seen_ms: int, no
 
 def _vanished(entry: Known, now_ms: int) -> Known:
     *before, last = entry.lives
-    if last.delisted_ms is None:
+    if last.delisted_ms is None and entry.instrument.status != VANISHED:
         last = replace(last, delisted_ms=now_ms)
     gone = replace(entry.instrument, status=VANISHED, delisted_ms=last.delisted_ms)
     return Known(gone, entry.seen_ms, (*before, last))
+
+
+def learn(entry: Known, listed_ms: int | None, delisted_ms: int | None) -> Known:
+    """The entry with unknown dates of its last life filled in; known ones stay.
+
+    Raises:
+        ValidationError: the life would end before it begins, or an instrument that trades would have ended.
+    """
+    *before, last = entry.lives
+    if last.listed_ms is None and listed_ms is not None:
+        previous = before[-1].delisted_ms if before else None
+        last = replace(last, listed_ms=listed_ms if previous is None else max(listed_ms, previous))
+    if last.delisted_ms is None and delisted_ms is not None:
+        if entry.instrument.trading:
+            raise ValidationError(f"{entry.instrument.symbol} trades: it cannot have ended at {iso(delisted_ms)}")
+        last = replace(last, delisted_ms=delisted_ms)
+    if last.listed_ms is not None and last.delisted_ms is not None and last.delisted_ms <= last.listed_ms:
+        raise ValidationError(
+            f"{entry.instrument.symbol} cannot have lived from {iso(last.listed_ms)} to {iso(last.delisted_ms)}; "
+            "nothing was learnt"
+        )
+    instrument = replace(entry.instrument, listed_ms=last.listed_ms, delisted_ms=last.delisted_ms)
+    return Known(instrument, entry.seen_ms, (*before, last))
+
+
+def archived(instrument: Instrument) -> Known:
+    """An instrument that only the archive knows: it had vanished before anybody asked the exchange."""
+    seen_ms = instrument.delisted_ms if instrument.delisted_ms is not None else instrument.listed_ms or 0
+    life = Life(instrument.raw_symbol, instrument.listed_ms, instrument.delisted_ms)
+    return Known(replace(instrument, status=VANISHED), seen_ms, (life,))

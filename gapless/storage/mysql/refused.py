@@ -75,8 +75,8 @@ def put_refused(connection: Connection, rows: Sequence[RefusedRow], batch_key: s
                 "interval": row.interval[:8],
                 "ts": moment_or_none(row.ts_ms if _storable(row.ts_ms) else None),
                 "reason": row.reason[:64],
-                "detail": _text(row.detail, _TEXT_BYTES),
-                "payload": _text(row.payload, None),
+                "detail": clean_text(row.detail, _TEXT_BYTES),
+                "payload": clean_text(row.payload, None),
                 "batch_key": batch_key,
                 "first_seen": now,
             }
@@ -94,7 +94,7 @@ def _storable(ts_ms: int | None) -> bool:
     return ts_ms is not None and 0 <= ts_ms < 253_402_300_800_000
 
 
-def _text(value: str, most_bytes: int | None) -> str:
+def clean_text(value: str, most_bytes: int | None) -> str:
     """Valid UTF-8 that the column takes; lone surrogates become `?`."""
     encoded = value.encode("utf-8", "replace")
     return (encoded if most_bytes is None else encoded[:most_bytes]).decode("utf-8", "ignore")

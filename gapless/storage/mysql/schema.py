@@ -14,13 +14,14 @@ from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, inspect, text
 
+from gapless.domain.datasets import Dataset
 from gapless.domain.window import to_ms
 from gapless.errors import StorageError
 from gapless.storage.mysql.faults import is_database_error
 from gapless.storage.mysql.partitions import MONTHS_AHEAD, Month, ensure_months, month_range
 from gapless.storage.mysql.server import Dialect, MySql
 
-PARTITIONED = ("ohlcv",)
+PARTITIONED = tuple(Dataset)
 OLDEST = {"mariadb": (10, 6), "mysql": (8, 0, 19)}
 TESTED = {"mariadb": (10, 11), "mysql": (8, 4)}
 RECOMMENDED = "MariaDB 10.11+ or MySQL 8.4+"

@@ -13,7 +13,7 @@ from sqlalchemy import text
 from gapless.domain.instrument import Instrument, Market
 from gapless.domain.interval import Interval
 from gapless.domain.window import DAY_MS, HOUR_MS, Window
-from gapless.errors import OriginMismatch, ValidationError
+from gapless.errors import NotFound, OriginMismatch, ValidationError
 from gapless.storage.mysql import (
     Coverage,
     Draft,
@@ -28,6 +28,7 @@ from gapless.storage.mysql import (
     count_quarantined,
     count_restatements,
     count_series,
+    learn_lifetime,
     load_bars,
     load_coverage,
     log_lake_restatements,
@@ -35,6 +36,7 @@ from gapless.storage.mysql import (
     read_instruments,
     read_lives,
     read_origin,
+    record_archived,
     record_listing,
     record_quarantine,
 )
@@ -89,6 +91,33 @@ def test_a_whole_universe_is_recorded_by_two_at_once(database: MySql) -> None:
     for thread in threads:
         thread.join(60)
     assert read_instruments(database, "binance") == sorted(listing, key=lambda one: one.symbol)
+
+
+def test_the_archives_dead_are_recorded_beside_the_listed(database: MySql) -> None:
+    record_listing(database, "binance", Market.UM, [BTC], now_ms=T0)
+    dead = replace(CHINESE, status="", tick_size=None, step_size=None, listed_ms=None, delisted_ms=None)
+    spot = replace(SPOT, symbol="LUNA/USDT", raw_symbol="LUNAUSDT", base="LUNA", step_size=None)
+    for _ in range(2):
+        record_archived(database, [replace(BTC, status="", listed_ms=1), dead, spot])
+    vanished = [replace(one, status="DELISTED") for one in (dead, spot)]
+    assert read_instruments(database, "binance") == sorted([BTC, *vanished], key=lambda one: one.symbol)
+    learn_lifetime(database, "binance", CHINESE.symbol, listed_ms=T0, delisted_ms=T0 + DAY_MS)
+    learn_lifetime(database, "binance", CHINESE.symbol, listed_ms=T0 - 1, delisted_ms=T0 + 9 * DAY_MS)
+    learn_lifetime(database, "binance", spot.symbol, delisted_ms=T0 + DAY_MS)
+    record_listing(database, "binance", Market.UM, [BTC], now_ms=T0 + 30 * DAY_MS)
+    record_archived(database, [dead, spot])
+    assert read_lives(database, "binance") == {
+        BTC.symbol: (Life("BTCUSDT", T0, None),),
+        spot.symbol: (Life("LUNAUSDT", None, T0 + DAY_MS),),
+        CHINESE.symbol: (Life(CHINESE.raw_symbol, T0, T0 + DAY_MS),),
+    }
+
+
+def test_a_lifetime_of_nobody_cannot_be_learnt(mariadb_database: MySql) -> None:
+    with pytest.raises(NotFound, match="binance BTC/USDT is not on record"):
+        learn_lifetime(mariadb_database, "binance", "BTC/USDT", listed_ms=T0)
+    with pytest.raises(NotFound, match="BTCUSDT is no unified symbol"):
+        learn_lifetime(mariadb_database, "binance", "BTCUSDT", listed_ms=T0)
 
 
 def test_the_first_origin_stays(database: MySql) -> None:

@@ -9,7 +9,7 @@ import pytest
 from gapless.domain.instrument import Instrument, Market
 from gapless.domain.window import DAY_MS
 from gapless.errors import ValidationError
-from gapless.storage.mysql.lives import VANISHED, Known, Life, merge_listing
+from gapless.storage.mysql.lives import VANISHED, Known, Life, archived, learn, merge_listing
 
 T0 = 1_700_000_000_000
 BTC = Instrument("binance", "BTC/USDT:USDT", Market.UM, "BTCUSDT", "BTC", "USDT", "TRADING", listed_ms=T0)
@@ -89,3 +89,52 @@ def test_spot_without_dates_back_within_a_week_was_never_gone() -> None:
 def test_an_empty_or_doubled_listing_is_not_taken(listing: list[Instrument]) -> None:
     with pytest.raises(ValidationError, match="it was not taken"):
         merge_listing(after((T0, [BTC])), listing, T0 + DAY_MS)
+
+
+def test_what_is_listed_but_does_not_trade_begins_no_other_life() -> None:
+    resting = replace(SPOT, status="BREAK")
+    known = after((T0, [resting]))
+    known = {SPOT.symbol: learn(known[SPOT.symbol], T0 - 100 * DAY_MS, T0 - 50 * DAY_MS)}
+    again = merge_listing(known, [resting], T0 + DAY_MS)
+    assert lives(again, SPOT.symbol) == [(T0 - 100 * DAY_MS, T0 - 50 * DAY_MS)]
+    back = merge_listing(again, [SPOT], T0 + 2 * DAY_MS)
+    assert lives(back, SPOT.symbol) == [(T0 - 100 * DAY_MS, T0 - 50 * DAY_MS), (T0 + 2 * DAY_MS, None)]
+
+
+def test_what_was_learnt_fills_in_and_never_moves_a_known_date() -> None:
+    known = after((T0, [SPOT]))[SPOT.symbol]
+    learnt = learn(known, T0 - DAY_MS, None)
+    assert (learnt.instrument.listed_ms, learnt.lives[-1].listed_ms) == (T0 - DAY_MS, T0 - DAY_MS)
+    assert learn(learnt, T0 - 9 * DAY_MS, None) == learnt
+    assert learn(known, None, None) == known
+    ended = learn(replace(known, instrument=replace(known.instrument, status="BREAK")), None, T0)
+    assert lives({SPOT.symbol: learn(ended, None, T0 + DAY_MS)}, SPOT.symbol) == [(None, T0)]
+    # Read again, the listing does not take back what it does not say.
+    assert lives(merge_listing({SPOT.symbol: learnt}, [SPOT], T0 + DAY_MS), SPOT.symbol) == [(T0 - DAY_MS, None)]
+
+
+def test_a_learnt_beginning_stays_behind_the_life_before() -> None:
+    before, last = Life("BTCUSDT", T0, T0 + 9 * DAY_MS), Life("BTCUSDT", None, None)
+    learnt = learn(Known(SPOT, T0, (before, last)), T0 + DAY_MS, None)
+    assert learnt.lives == (before, replace(last, listed_ms=T0 + 9 * DAY_MS))
+
+
+def test_dates_that_cannot_be_are_refused() -> None:
+    known = after((T0, [SPOT]))[SPOT.symbol]
+    with pytest.raises(ValidationError, match="BTC/USDT trades: it cannot have ended at"):
+        learn(known, None, T0)
+    resting = replace(known, instrument=replace(known.instrument, status="BREAK"))
+    with pytest.raises(ValidationError, match="BTC/USDT cannot have lived from"):
+        learn(resting, T0, T0)
+
+
+def test_what_only_the_archive_knows_is_dead_and_stays_so() -> None:
+    dead = replace(LUNA, status="", listed_ms=T0 - 9 * DAY_MS, delisted_ms=None)
+    known = {LUNA.symbol: archived(dead)}
+    assert known[LUNA.symbol].instrument.status == VANISHED
+    # A listing without it tells nothing new: its end is not when that was noticed.
+    again = merge_listing(known, [BTC], T0)
+    assert lives(again, LUNA.symbol) == [(T0 - 9 * DAY_MS, None)]
+    assert lives({LUNA.symbol: learn(again[LUNA.symbol], None, T0 - DAY_MS)}, LUNA.symbol) == [
+        (T0 - 9 * DAY_MS, T0 - DAY_MS)
+    ]

@@ -6,33 +6,38 @@ import threading
 from collections.abc import Callable
 from typing import Any
 
+import pyarrow as pa
 import pytest
 from sqlalchemy import text
 
+from gapless.domain.datasets import SHAPES, Dataset
 from gapless.domain.window import to_ms
 from gapless.errors import StorageError
 from gapless.storage.mysql import Dialect, MySql, UpgradeReport, schema_revision, upgrade
 from gapless.storage.mysql.books import metadata
 from gapless.storage.mysql.partitions import Month, month_range, read_partitions
+from gapless.storage.mysql.schema import PARTITIONED
 from gapless.storage.mysql.sql import statements
 from tests.fixtures.mysql import PASSWORD, USER, Server, fresh_database
+
+BOOKS = "TABLE_NAME NOT IN ('ohlcv', 'funding_rate', 'futures_metrics', 'alembic_version')"
 
 
 def shape(db: MySql) -> dict[str, list[tuple[Any, ...]]]:
     """Columns, keys and character sets as the server knows them."""
     columns = (
         "SELECT TABLE_NAME, COLUMN_NAME, ORDINAL_POSITION, COLUMN_DEFAULT, IS_NULLABLE, COLUMN_TYPE, COLLATION_NAME, "
-        "EXTRA FROM information_schema.COLUMNS WHERE TABLE_SCHEMA = DATABASE() AND TABLE_NAME <> 'ohlcv' "
-        "AND TABLE_NAME <> 'alembic_version' ORDER BY TABLE_NAME, ORDINAL_POSITION"
+        "EXTRA FROM information_schema.COLUMNS WHERE TABLE_SCHEMA = DATABASE() "
+        f"AND {BOOKS} ORDER BY TABLE_NAME, ORDINAL_POSITION"
     )
     keys = (
         "SELECT TABLE_NAME, INDEX_NAME, SEQ_IN_INDEX, COLUMN_NAME, NON_UNIQUE FROM information_schema.STATISTICS "
-        "WHERE TABLE_SCHEMA = DATABASE() AND TABLE_NAME <> 'ohlcv' AND TABLE_NAME <> 'alembic_version' "
+        f"WHERE TABLE_SCHEMA = DATABASE() AND {BOOKS} "
         "ORDER BY TABLE_NAME, INDEX_NAME, SEQ_IN_INDEX"
     )
     tables = (
         "SELECT TABLE_NAME, ENGINE, TABLE_COLLATION FROM information_schema.TABLES WHERE TABLE_SCHEMA = DATABASE() "
-        "AND TABLE_NAME <> 'ohlcv' AND TABLE_NAME <> 'alembic_version' ORDER BY TABLE_NAME"
+        f"AND {BOOKS} ORDER BY TABLE_NAME"
     )
     with db.engine.connect() as connection:
         found = {"columns": columns, "keys": keys, "tables": tables}
@@ -85,14 +90,15 @@ def test_bars_have_the_contracts_columns_and_key(database: MySql) -> None:
 def test_an_upgrade_reports_and_makes_months_ahead(empty_database: MySql) -> None:
     assert schema_revision(empty_database) is None
     report = upgrade(empty_database)
-    assert report.revision == schema_revision(empty_database) == "0001"
-    assert set(report.tables) == {*metadata.tables, "ohlcv"}
+    assert report.revision == schema_revision(empty_database) == "0002"
+    assert set(report.tables) == {*metadata.tables, *PARTITIONED}
     assert report.notes == ()
     with empty_database.engine.connect() as connection:
         now = connection.scalar(text("SELECT UTC_TIMESTAMP()"))
-        names = [part.name for part in read_partitions(connection, "ohlcv")]
+        names = {table: [part.name for part in read_partitions(connection, table)] for table in PARTITIONED}
     this = Month.of_ms(to_ms(now))
-    assert names == ["p_before", *(m.partition for m in month_range(this.plus(-1), this.plus(2))), "pmax"]
+    months = [month.partition for month in month_range(this.plus(-1), this.plus(2))]
+    assert names == {table: ["p_before", *months, "pmax"] for table in Dataset}
 
 
 def test_an_upgrade_can_be_repeated_and_done_by_two_at_once(empty_database: MySql) -> None:
@@ -110,7 +116,78 @@ def test_an_upgrade_that_was_killed_halfway_is_completed(empty_database: MySql) 
     with empty_database.engine.begin() as connection:
         connection.execute(text(next(statements("0001_ohlcv"))))
         connection.execute(text(next(statements("0001_books"))))
-    assert set(upgrade(empty_database).tables) == {*metadata.tables, "ohlcv"}
+    assert set(upgrade(empty_database).tables) == {*metadata.tables, *PARTITIONED}
+
+
+def revision_one(db: MySql) -> None:
+    """The schema as the first release left it."""
+    with db.engine.begin() as connection:
+        for name in ("0001_ohlcv", "0001_books"):
+            for statement in statements(name):
+                connection.execute(text(statement))
+        connection.execute(text("CREATE TABLE alembic_version (version_num VARCHAR(32) NOT NULL PRIMARY KEY)"))
+        connection.execute(text("INSERT INTO alembic_version VALUES ('0001')"))
+
+
+OLD_ROWS = (
+    "INSERT INTO restatement (dataset, exchange, symbol, `interval`, ts, store, old_values, new_values, old_source, "
+    "new_source, noticed_at) "
+    "VALUES ('ohlcv', 'binance', '币安/USDT', '1m', '2026-11-19 10:00', 'mysql', '{}', '{}', 1, 1, '2026-11-20')",
+    "INSERT INTO data_gap_log (exchange, symbol, dataset, `interval`, gap_start, gap_end, bars, attempts, state, "
+    "cause, noticed_at, changed_at) VALUES ('binance', 'A/USDT', 'ohlcv', '1m', '2026-11-19', '2026-11-20', 1440, 3, "
+    "'failed', '', '2026-11-20', '2026-11-20')",
+)
+
+
+@pytest.mark.parametrize("killed_after", [None, "0002_books", "0002_series", "0002_restatement"])
+def test_an_upgrade_from_the_first_schema_keeps_its_rows(
+    empty_database: MySql, sql_server: Server, killed_after: str | None
+) -> None:
+    revision_one(empty_database)
+    with empty_database.engine.begin() as connection:
+        for statement in OLD_ROWS:
+            connection.execute(text(statement))
+        for name in ("0002_books", "0002_series", "0002_restatement") if killed_after else ():
+            for statement in statements(name):
+                connection.execute(text(statement))
+            if name == killed_after:
+                break
+    assert upgrade(empty_database).revision == "0002"
+    with fresh_database(sql_server) as new:
+        assert shape(empty_database) == shape(new)
+    with empty_database.engine.connect() as connection:
+        assert connection.execute(text("SELECT symbol, applied FROM restatement")).all() == [("币安/USDT", 1)]
+        assert connection.execute(text("SELECT attempts, state FROM data_gap_log")).all() == [(3, "failed")]
+
+
+@pytest.mark.parametrize("dataset", [Dataset.FUNDING, Dataset.METRICS])
+def test_series_tables_hold_what_their_shape_says(database: MySql, dataset: Dataset) -> None:
+    shape = SHAPES[dataset]
+    with database.engine.connect() as connection:
+        columns = connection.execute(
+            text(
+                "SELECT COLUMN_NAME, DATA_TYPE, NUMERIC_PRECISION, NUMERIC_SCALE, IS_NULLABLE, DATETIME_PRECISION "
+                "FROM information_schema.COLUMNS WHERE TABLE_SCHEMA = DATABASE() AND TABLE_NAME = :table"
+            ),
+            {"table": dataset},
+        ).all()
+        key = connection.scalars(
+            text(
+                "SELECT COLUMN_NAME FROM information_schema.STATISTICS WHERE TABLE_SCHEMA = DATABASE() "
+                "AND TABLE_NAME = :table AND INDEX_NAME = 'PRIMARY' ORDER BY SEQ_IN_INDEX"
+            ),
+            {"table": dataset},
+        ).all()
+    found = {name: (kind, precision, scale) for name, kind, precision, scale, _, _ in columns}
+    assert set(found) == {*shape.schema.names, "receipt_id"}
+    decimals = {field.name: field.type for field in shape.schema if pa.types.is_decimal(field.type)}
+    assert {name: found[name] for name in decimals} == {
+        name: ("decimal", kind.precision, kind.scale) for name, kind in decimals.items()
+    }
+    assert {name for name, *_, nullable, _ in columns if nullable == "YES"} == shape.nullable
+    times = {name: fraction for name, kind, *_, fraction in columns if kind == "datetime"}
+    assert times == {"ts": 0} | ({"exchange_ts": 3} if dataset is Dataset.FUNDING else {})
+    assert (key[:3], set(key)) == (["symbol", "ts", "exchange"], set(shape.key))
 
 
 def test_a_schema_newer_than_the_program_is_refused(database: MySql) -> None:
@@ -142,8 +219,9 @@ def test_rights_that_the_user_lacks_are_noted(sql_server: Server, database: MySq
 
 
 def test_every_statement_of_the_schema_is_found_whole() -> None:
-    found = [*statements("0001_ohlcv"), *statements("0001_books")]
-    assert len(found) == len(metadata.tables) + 1
+    files = ("0001_ohlcv", "0001_books", "0002_books", "0002_series")
+    found = [statement for name in files for statement in statements(name)]
+    assert len(found) == len(metadata.tables) + len(PARTITIONED)
     assert all(
         statement.startswith("CREATE TABLE IF NOT EXISTS ") and not statement.endswith(";") for statement in found
     )
