@@ -8,7 +8,7 @@ from decimal import Decimal
 from functools import partial
 from typing import Any
 
-from sqlalchemy import Connection, delete, select
+from sqlalchemy import Connection, delete, func, select
 from sqlalchemy.dialects.mysql import insert
 
 from gapless.domain.instrument import Instrument, Market, market_of
@@ -113,6 +113,14 @@ def read_instruments(db: MySql, exchange: str, market: Market | None = None) -> 
     """The instruments on record, delisted ones included, by symbol; of one market or of all."""
     found = db.run("reading the instruments", lambda connection: _read_known(connection, exchange, market))
     return [found[symbol].instrument for symbol in sorted(found)]
+
+
+def last_seen_ms(db: MySql, exchange: str, market: Market) -> int | None:
+    """When a market's list of instruments was last taken in, by the exchange's clock; None when it never was."""
+    table = instrument_table.c
+    statement = select(func.max(table.seen_at)).where(table.exchange == exchange, table.market == str(market))
+    seen = db.run("reading when instruments were last listed", lambda connection: connection.scalar(statement))
+    return _ms(seen)
 
 
 def read_lives(db: MySql, exchange: str, market: Market | None = None) -> dict[str, tuple[Life, ...]]:
