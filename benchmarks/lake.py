@@ -23,17 +23,20 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from gapless.domain.datasets import SHAPES, Dataset
 from gapless.domain.interval import Interval
 from gapless.domain.schema import OHLCV, sort_bars
 from gapless.domain.window import DAY_MS, HOUR_MS, Window, parse_time
-from gapless.storage.lake import BarLake, FileLocks, digests, merge_bars
+from gapless.storage.lake import BarLake, FileLocks, digests, merge_rows
 from gapless.storage.lake.files import FileStore
-from gapless.storage.lake.merge import open_times
-from gapless.storage.lake.parquet import decode, encode, narrowed, read_some
+from gapless.storage.lake.merge import times
+from gapless.storage.lake.parquet import decode, narrowed, read_some
+from gapless.storage.lake.writing import encode
 from tests.bars import bars
 from tests.fixtures.data import SHARED_DATA
 from tests.storage.lake import recorded
 
+BARS = SHAPES[Dataset.OHLCV]
 DAY = parse_time("2026-11-19")
 HOUR = Window(DAY + 12 * HOUR_MS, DAY + 13 * HOUR_MS)
 
@@ -92,7 +95,7 @@ def main() -> int:
 
     day, origin = full_day(asked.symbols)
     hour = narrowed(day, None, HOUR)
-    ts = open_times(day)
+    ts = times(day)
     rest = day.filter(pa.array((ts < HOUR.start_ms) | (ts >= HOUR.end_ms))).combine_chunks()
     floats = pa.table(
         {
@@ -100,8 +103,7 @@ def main() -> int:
             for n, c in zip(day.column_names, day.columns, strict=True)
         }
     )
-    whole, _ = digests(day)
-    ours, plain_exact, plain_float = encode(day, content_digest=whole), plain(day), plain(floats)
+    ours, plain_exact, plain_float = encode(day, BARS)[0], plain(day), plain(floats)
     one = frozenset(["S007/USDT:USDT"])
 
     with tempfile.TemporaryDirectory() as folder:
@@ -118,17 +120,17 @@ def main() -> int:
         took = interleaved(
             asked.rounds,
             {
-                "write ours": lambda: encode(day, content_digest=whole),
+                "write ours": lambda: encode(day, BARS),
                 "write plain decimals": lambda: plain(day),
                 "write plain float64": lambda: plain(floats),
-                "read ours": lambda: decode(ours, name="ours"),
+                "read ours": lambda: decode(ours, BARS, name="ours"),
                 "read plain decimals": lambda: pq.read_table(io.BytesIO(plain_exact)),
                 "read plain float64": lambda: pq.read_table(io.BytesIO(plain_float)),
                 "read one symbol": lambda: read_some(
-                    io.BytesIO(ours), name="ours", symbols=one, window=Window(DAY, DAY + DAY_MS)
+                    io.BytesIO(ours), BARS, name="ours", symbols=one, window=Window(DAY, DAY + DAY_MS)
                 ),
-                "merge one hour": lambda: merge_bars(rest, hour),
-                "digests": lambda: digests(day),
+                "merge one hour": lambda: merge_rows(BARS, rest, hour),
+                "digests": lambda: digests(day, BARS),
                 "hour into the lake": write_hour,
                 "day from the lake": lambda: lake.read(
                     Window(DAY, DAY + DAY_MS), intervals=[Interval.M1], exchange="binance"

@@ -7,18 +7,23 @@ import hashlib
 import msgspec
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 
-from gapless.domain.schema import OHLCV_VALUES, decimal_text
+from gapless.domain.datasets import Shape
 from gapless.domain.window import DAY_MS, from_ms
-from gapless.storage.lake.merge import open_times
+from gapless.storage.lake.merge import times
 from gapless.storage.lake.parquet import series_starts
+from gapless.storage.lake.texts import lines
 
-_BLOCK_ROWS = 131_072
+_BLOCK_ROWS = 16_384
 
 
 class SeriesDigest(msgspec.Struct, frozen=True, order=True):
-    """The content digest of one series and UTC day: sha256 as of `gapless.domain.schema.content_digest`."""
+    """The content digest of one series and UTC day: sha256 as of `gapless.domain.schema.content_digest`.
+
+    Attributes:
+        interval: the series' label: a bar's interval, a funding rate's type, empty where the dataset has none.
+        day: `2026-11-20`.
+    """
 
     exchange: str
     symbol: str
@@ -28,51 +33,56 @@ class SeriesDigest(msgspec.Struct, frozen=True, order=True):
     sha256: str
 
 
-def digests(bars: pa.Table) -> tuple[str, tuple[SeriesDigest, ...]]:
-    """The content digest of all of `bars` (in canonical order), and one for each series and day in it.
+class DigestStream:
+    """Digests of rows as they pass, in canonical order; memory for a block of text, and one line a series and day.
 
-    The same texts as `content_digest` of each part, made once for whole blocks of rows.
+    Attributes:
+        series: what was digested so far, one for each series and day.
     """
-    whole = hashlib.sha256()
-    bars = bars.combine_chunks()
-    starts = _part_starts(bars)
-    ends = np.append(starts[1:], bars.num_rows)
-    found: list[SeriesDigest] = []
-    part = 0
-    while part < len(starts):
-        first = int(starts[part])
-        last = max(part + 1, int(np.searchsorted(ends, first + _BLOCK_ROWS, side="right")))
-        block = bars.slice(first, int(ends[last - 1]) - first)
-        text, offsets = _lines(block)
-        whole.update(text)
-        for i in range(part, last):
-            begin, end = int(starts[i]) - first, int(ends[i]) - first
-            digest = hashlib.sha256(text[offsets[begin] : offsets[end]]).hexdigest()
-            found.append(_named(block, begin, end - begin, digest))
-        part = last
-    return whole.hexdigest(), tuple(found)
+
+    def __init__(self, shape: Shape) -> None:
+        self._shape = shape
+        self._whole = hashlib.sha256()
+        self.series: list[SeriesDigest] = []
+
+    def update(self, rows: pa.Table) -> None:
+        """More rows, all of each series and day that they touch."""
+        rows = rows.combine_chunks()
+        starts = _part_starts(rows, self._shape)
+        ends = np.append(starts[1:], rows.num_rows)
+        part = 0
+        while part < len(starts):
+            first = int(starts[part])
+            last = max(part + 1, int(np.searchsorted(ends, first + _BLOCK_ROWS, side="right")))
+            block = rows.slice(first, int(ends[last - 1]) - first)
+            text, offsets = lines(block, self._shape)
+            self._whole.update(text)
+            for i in range(part, last):
+                begin, end = int(starts[i]) - first, int(ends[i]) - first
+                digest = hashlib.sha256(text[offsets[begin] : offsets[end]]).hexdigest()
+                self.series.append(self._named(block, begin, end - begin, digest))
+            part = last
+
+    def whole(self) -> str:
+        """The content digest of all rows so far."""
+        return self._whole.hexdigest()
+
+    def _named(self, block: pa.Table, row: int, rows: int, digest: str) -> SeriesDigest:
+        exchange, symbol = block["exchange"][row].as_py(), block["symbol"][row].as_py()
+        label = block[self._shape.label][row].as_py() if self._shape.label else ""
+        day = from_ms(block["ts"][row].value).strftime("%Y-%m-%d")
+        return SeriesDigest(exchange, symbol, label, day, rows, digest)
 
 
-def _part_starts(bars: pa.Table) -> np.ndarray:
+def digests(rows: pa.Table, shape: Shape) -> tuple[str, tuple[SeriesDigest, ...]]:
+    """The content digest of all of `rows` (in canonical order), and one for each series and day in it."""
+    stream = DigestStream(shape)
+    stream.update(rows)
+    return stream.whole(), tuple(stream.series)
+
+
+def _part_starts(rows: pa.Table, shape: Shape) -> np.ndarray:
     """Row numbers at which another series or another UTC day begins."""
-    days = open_times(bars) // DAY_MS
+    days = times(rows) // DAY_MS
     new_day = np.flatnonzero(days[1:] != days[:-1]) + 1 if len(days) else np.empty(0, np.int64)
-    return np.union1d(series_starts(bars), new_day)
-
-
-def _lines(block: pa.Table) -> tuple[memoryview, np.ndarray]:
-    """The canonical text of all rows, and where each row's line begins in it (one more offset than rows)."""
-    columns = [block["exchange"], block["symbol"], block["interval"]]
-    columns.append(block["ts"].cast(pa.int64()).cast(pa.string()))
-    columns.extend(decimal_text(block[name]) for name in OHLCV_VALUES)
-    columns[-1] = pc.binary_join_element_wise(columns[-1], "", "\n")
-    lines = pc.binary_join_element_wise(*columns, ",").combine_chunks()
-    lines = lines.combine_chunks() if isinstance(lines, pa.ChunkedArray) else lines
-    offsets = np.frombuffer(lines.buffers()[1], np.int32)[lines.offset : lines.offset + len(lines) + 1]
-    return memoryview(lines.buffers()[2]), offsets
-
-
-def _named(block: pa.Table, row: int, rows: int, digest: str) -> SeriesDigest:
-    exchange, symbol, interval = (block[name][row].as_py() for name in ("exchange", "symbol", "interval"))
-    day = from_ms(block["ts"][row].value).strftime("%Y-%m-%d")
-    return SeriesDigest(exchange, symbol, interval, day, rows, digest)
+    return np.union1d(series_starts(rows, shape), new_day)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
-import secrets
 import shutil
 import threading
 import time
@@ -16,6 +15,7 @@ from typing import BinaryIO
 
 from gapless.errors import StorageError
 from gapless.storage.lake.objects import PreconditionFailed, Stat, checked_key
+from gapless.storage.lake.temporary import sweep, temporary_file
 
 _NO_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _STRIPES = 64
@@ -124,47 +124,20 @@ class FileStore:
             if not force and now - self._swept_at < _SWEEP_EVERY_S:
                 return 0
             self._swept_at = now
-        folder = self._root / "_tmp"
-        if not folder.is_dir():
-            return 0
-        removed = 0
-        for path in folder.iterdir():
-            try:
-                with path.open("rb") as stream:
-                    fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                    path.unlink()
-                    removed += 1
-            except (BlockingIOError, FileNotFoundError, IsADirectoryError):
-                continue  # being written now, already gone, or not ours
-            except OSError as error:
-                raise self._failure("sweep", f"_tmp/{path.name}", error) from error
-        return removed
+        try:
+            return sweep(self._root / "_tmp")
+        except OSError as error:
+            raise self._failure("sweep", "_tmp", error) from error
 
     @contextmanager
     def _temporary(self, data: bytes) -> Iterator[Path]:
         """A synced file in `_tmp/` holding `data`; gone afterwards unless it was renamed."""
-        folder = self._root / "_tmp"
-        folder.mkdir(parents=True, exist_ok=True)
-        while True:
-            path = folder / f"{os.getpid()}-{secrets.token_hex(8)}.part"
-            stream = path.open("xb", buffering=0)
-            try:
-                fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                pass  # a sweeper was faster than the lock and removes the file: take another
-            else:
-                if os.fstat(stream.fileno()).st_nlink == 1:
-                    break
-            stream.close()
-        try:
-            with stream:
-                left = memoryview(data)
-                while left:
-                    left = left[stream.write(left) :]
-                os.fsync(stream.fileno())
-                yield path
-        finally:
-            path.unlink(missing_ok=True)
+        with temporary_file(self._root / "_tmp", suffix=".part") as (path, stream):
+            left = memoryview(data)
+            while left:
+                left = left[stream.write(left) :]
+            os.fsync(stream.fileno())
+            yield path
 
     @contextmanager
     def _stripe(self, key: str) -> Iterator[None]:

@@ -9,7 +9,8 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from gapless.domain.schema import OHLCV, OHLCV_KEY, OHLCV_VALUES, Source, knowledge
+from gapless.domain.datasets import Shape
+from gapless.domain.schema import Source, knowledge
 from gapless.domain.window import iso
 from gapless.errors import LakeShrink, ValidationError
 from gapless.storage.lake.parquet import canonical
@@ -23,92 +24,125 @@ _TS_END = 1 << _TS_BITS
 
 @dataclass(frozen=True, slots=True)
 class Merged:
-    """What a merge gives.
+    """What a merge gives. A row of the new side counts once: the first of the counts below that fits it.
 
     Attributes:
-        table: every bar of both sides once, in canonical order.
+        table: every row of both sides once, in canonical order.
         added: rows that only the new side has.
-        replaced_old, replaced_new: bars whose values changed, aligned row by row: the restatements.
+        replaced_old, replaced_new: rows whose values changed, as they were and as they are, aligned: the restatements.
+        outranked_old, outranked_new: what stands and what was refused, aligned: other values of a source that knows
+            less. Nulls that a refused row could fill are filled all the same.
+        filled: rows that put values where there were nulls, and contradicted none.
         confirmed: rows with equal values that a better source has now confirmed (their `source` changes, no value).
         unchanged: rows of the new side that changed nothing.
-        outranked: rows of the new side with other values, refused because their source knows less.
         removed: rows of the old side taken out because the caller named them.
+        changed: whether the table is not the old side.
     """
 
     table: pa.Table
     added: int
     replaced_old: pa.Table
     replaced_new: pa.Table
+    outranked_old: pa.Table
+    outranked_new: pa.Table
+    filled: int
     confirmed: int
     unchanged: int
-    outranked: int
-    removed: int = 0
+    removed: int
+    changed: bool
 
     @property
     def replaced(self) -> int:
-        """How many bars changed their values."""
+        """How many rows changed their values."""
         return int(self.replaced_old.num_rows)
 
     @property
-    def changed(self) -> bool:
-        """Whether the object has to be written."""
-        return bool(self.added or self.replaced or self.confirmed or self.removed)
+    def outranked(self) -> int:
+        """How many rows were refused because their source knows less."""
+        return int(self.outranked_old.num_rows)
 
 
-def merge_bars(old: pa.Table | None, new: pa.Table, *, removed: pa.Table | None = None) -> Merged:
-    """Unite by key (exchange, symbol, interval, ts).
+def merge_rows(shape: Shape, old: pa.Table | None, new: pa.Table, *, removed: pa.Table | None = None) -> Merged:
+    """Unite by key.
 
-    Where both sides hold a bar: a source of lower rank (`gapless.domain.schema.knowledge`) never replaces one of
-    higher rank; of equal or higher rank, the new one wins. A bar whose values are equal stays as it is, unless the new
-    source ranks higher: then only `source` changes. So a merge done twice changes nothing the second time.
+    Where both sides hold a row: a source of lower rank (`gapless.domain.schema.knowledge`) never replaces a value of
+    one of higher rank; of equal or higher rank, the new one wins. A null contradicts nothing: it never replaces a
+    value, and any value fills it in. `source` becomes the better one of the two; a row that is equal and no better
+    known stays as it is. So a merge done twice changes nothing the second time.
 
     Args:
-        old: the object's bars, or None when there is no object.
-        new: the bars at hand, in any order.
-        removed: keys (the four key columns) to take out of the old side; one that `new` brings stays.
+        old: the object's rows, or None when there is no object.
+        new: the rows at hand, in any order.
+        removed: keys (the key columns) to take out of the old side; one that `new` brings stays.
 
     Raises:
-        ValidationError: a side is not canonical bars, or holds a key twice.
+        ValidationError: a side is not canonical rows of the shape, or holds a key twice.
     """
-    new = canonical(new)
-    old = OHLCV.empty_table() if old is None else canonical(old)
-    sides = [old, new] if removed is None else [old, new, removed.select(list(OHLCV_KEY))]
-    old_keys, new_keys, *rest = _keys(sides)
-    old_order, new_order = _order(old_keys, old, "stored"), _order(new_keys, new, "new")
+    new = canonical(new, shape)
+    old = shape.schema.empty_table() if old is None else canonical(old, shape)
+    sides = [old, new] if removed is None else [old, new, removed]
+    old_keys, new_keys, *rest = _keys(shape, sides)
+    old_order, new_order = _order(shape, old_keys, old, "stored"), _order(shape, new_keys, new, "new")
     old_keys, new_keys = old_keys[old_order], new_keys[new_order]
 
     at = np.searchsorted(old_keys, new_keys)
     met = np.zeros(len(new_keys), bool)
     inside = at < len(old_keys)
     met[inside] = old_keys[at[inside]] == new_keys[inside]
-    old_met, new_met = old_order[at[met]], new_order[met]  # row numbers of the bars that both sides hold
+    old_met, new_met = old_order[at[met]], new_order[met]  # row numbers of the rows that both sides hold
 
-    differs = _differing(old, old_met, new, new_met)
+    differs, fills = _compare(shape, old, old_met, new, new_met)
     old_rank, new_rank = _ranks(old)[old_met], _ranks(new)[new_met]
-    replaces = differs & (new_rank >= old_rank)
+    replaces, refused = differs & (new_rank >= old_rank), differs & (new_rank < old_rank)
     confirms = ~differs & (new_rank > old_rank)
     takes_new = replaces | confirms
 
     gone = _among(old_keys, rest[0]) & ~_among(old_keys, new_keys) if rest else np.zeros(len(old_keys), bool)
-    rows = old_order.copy()
+    rows, other = old_order.copy(), old_order.copy()  # of both sides together: whose row it is, and the one it met
     rows[at[met][takes_new]] = new_met[takes_new] + old.num_rows
+    other[at[met]] = np.where(takes_new, old_met, new_met + old.num_rows)
     added = new_order[~met]
     keys = np.concatenate([old_keys[~gone], new_keys[~met]])
-    rows = np.concatenate([rows[~gone], added + old.num_rows])
-    rows = rows[np.argsort(keys, kind="stable")]
+    order = np.argsort(keys, kind="stable")
+    rows = np.concatenate([rows[~gone], added + old.num_rows])[order]
+    other = np.concatenate([other[~gone], added + old.num_rows])[order]
+    both = pa.concat_tables([old, new])
+    table = _united(shape, both, rows, other)
+    became = np.flatnonzero(_among(keys[order], new_keys[met][replaces]))
+    filled = fills & ~differs
     return Merged(
-        table=_take(pa.concat_tables([old, new]), rows),
+        table=table,
         added=len(added),
         replaced_old=old.take(old_met[replaces]),
-        replaced_new=new.take(new_met[replaces]),
-        confirmed=int(confirms.sum()),
-        unchanged=int((~differs & ~confirms).sum()),
-        outranked=int((differs & ~replaces).sum()),
+        replaced_new=table.take(became),
+        outranked_old=old.take(old_met[refused]),
+        outranked_new=new.take(new_met[refused]),
+        filled=int(filled.sum()),
+        confirmed=int((confirms & ~fills).sum()),
+        unchanged=int((~differs & ~fills & ~confirms).sum()),
         removed=int(gone.sum()),
+        changed=bool(len(added) or (takes_new | fills).any() or gone.any()),
     )
 
 
-def refuse_shrinking(old: pa.Table | None, merged: pa.Table, removed: pa.Table | None, *, name: str) -> None:
+def in_order(shape: Shape, rows: pa.Table, *, side: str) -> pa.Table:
+    """Canonical rows in canonical order, after making sure that no key comes twice and every source is known.
+
+    Args:
+        side: which rows these are, for errors: `new`, `stored`.
+
+    Raises:
+        ValidationError: they are not such rows.
+    """
+    rows = canonical(rows, shape)
+    _ranks(rows)
+    order = _order(shape, _keys(shape, [rows])[0], rows, side)
+    return rows if np.array_equal(order, np.arange(rows.num_rows)) else rows.combine_chunks().take(order)
+
+
+def refuse_shrinking(
+    shape: Shape, old: pa.Table | None, merged: pa.Table, removed: pa.Table | None, *, name: str
+) -> None:
     """The last look before a write: no key of the old object may be missing from the new one, unless it was named.
 
     Raises:
@@ -116,25 +150,26 @@ def refuse_shrinking(old: pa.Table | None, merged: pa.Table, removed: pa.Table |
     """
     if old is None or old.num_rows == 0:
         return
-    sides = [old, merged] if removed is None else [old, merged, removed.select(list(OHLCV_KEY))]
-    old_keys, *kept = _keys(sides)
+    sides = [old, merged] if removed is None else [old, merged, removed]
+    old_keys, *kept = _keys(shape, sides)
     lost = np.flatnonzero(~np.logical_or.reduce([_among(old_keys, keys) for keys in kept]))
     if len(lost):
         raise LakeShrink(
-            f"{name}: the write would lose {len(lost)} of {old.num_rows} bars, the first {_named(old, int(lost[0]))}; "
-            "nothing was written. Merge with what is stored, or name the bars to remove"
+            f"{name}: the write would lose {len(lost)} of {old.num_rows} rows, the first "
+            f"{_named(shape, old, int(lost[0]))}; nothing was written. Merge with what is stored, or name "
+            "the rows to remove"
         )
 
 
-def open_times(bars: pa.Table) -> Rows:
+def times(rows: pa.Table) -> Rows:
     """The column `ts` as integer milliseconds."""
-    return np.asarray(bars["ts"].cast(pa.int64()).to_numpy(), np.int64)
+    return np.asarray(rows["ts"].cast(pa.int64()).to_numpy(), np.int64)
 
 
-def series_ranks(tables: list[pa.Table]) -> list[Rows]:
-    """For each row of each table the place of its series among all: by exchange, symbol, interval, in UTF-8 order."""
+def series_ranks(shape: Shape, tables: list[pa.Table]) -> list[Rows]:
+    """For each row the place of its series (the key columns before `ts`) in all tables, in UTF-8 order."""
     total = np.zeros(sum(table.num_rows for table in tables), np.int64)
-    for name in OHLCV_KEY[:3]:
+    for name in shape.key[:-1]:
         chunks = [chunk for table in tables for chunk in table[name].cast(pa.string()).chunks]
         encoded = pa.chunked_array(chunks, pa.string()).combine_chunks().dictionary_encode()
         encoded = encoded.combine_chunks() if isinstance(encoded, pa.ChunkedArray) else encoded
@@ -146,11 +181,11 @@ def series_ranks(tables: list[pa.Table]) -> list[Rows]:
     return np.split(total, ends[:-1])
 
 
-def _keys(tables: list[pa.Table]) -> list[Rows]:
+def _keys(shape: Shape, tables: list[pa.Table]) -> list[Rows]:
     """One int64 a row, in canonical order; comparable between the tables of this call only."""
     keys = []
-    for table, ranks in zip(tables, series_ranks(tables), strict=True):
-        ts = open_times(table)
+    for table, ranks in zip(tables, series_ranks(shape, tables), strict=True):
+        ts = times(table)
         if len(ts) and (ts.min() < 0 or ts.max() >= _TS_END):
             raise ValidationError(f"open times outside 1970..2248: {iso(int(ts.min()))} to {int(ts.max())} ms")
         if len(ranks) and int(ranks.max()) >= 1 << (63 - _TS_BITS):
@@ -159,7 +194,7 @@ def _keys(tables: list[pa.Table]) -> list[Rows]:
     return keys
 
 
-def _order(keys: Rows, table: pa.Table, side: str) -> Rows:
+def _order(shape: Shape, keys: Rows, table: pa.Table, side: str) -> Rows:
     """Row numbers in key order, after making sure that no key comes twice."""
     steps = np.diff(keys)
     ordered = bool((steps > 0).all())
@@ -168,8 +203,8 @@ def _order(keys: Rows, table: pa.Table, side: str) -> Rows:
         again = np.flatnonzero(np.diff(keys[order]) == 0)
         if len(again):
             raise ValidationError(
-                f"the {side} bars hold {len(again)} keys twice, the first {_named(table, int(order[again[0]]))}: "
-                "a bar stands once in a table that is merged"
+                f"the {side} rows hold {len(again)} keys twice, the first "
+                f"{_named(shape, table, int(order[again[0]]))}: a row stands once in a table that is merged"
             )
     return order
 
@@ -195,12 +230,38 @@ def _ranks(table: pa.Table) -> npt.NDArray[np.int8]:
     return found
 
 
-def _differing(old: pa.Table, old_rows: Rows, new: pa.Table, new_rows: Rows) -> npt.NDArray[np.bool_]:
-    """Of aligned rows, those in which any of the nine values differs, exactly."""
-    differs = np.zeros(len(old_rows), bool)
-    for name in OHLCV_VALUES:
-        differs |= (_words(old[name])[old_rows] != _words(new[name])[new_rows]).any(axis=1)
-    return differs
+def _compare(
+    shape: Shape, old: pa.Table, old_rows: Rows, new: pa.Table, new_rows: Rows
+) -> tuple[npt.NDArray[np.bool_], npt.NDArray[np.bool_]]:
+    """Of aligned rows: where any value contradicts the other exactly, and where the new one fills a null in."""
+    differs, fills = np.zeros(len(old_rows), bool), np.zeros(len(old_rows), bool)
+    for name in shape.values:
+        other = (_words(old[name])[old_rows] != _words(new[name])[new_rows]).any(axis=1)
+        if name in shape.nullable:
+            has_old, has_new = _valid(old[name])[old_rows], _valid(new[name])[new_rows]
+            other &= has_old & has_new
+            fills |= ~has_old & has_new
+        differs |= other
+    return differs, fills
+
+
+def _united(shape: Shape, both: pa.Table, rows: Rows, other: Rows) -> pa.Table:
+    """The rows of that number; a null in them is filled in from the row they met."""
+    if np.array_equal(rows, np.arange(len(rows))) and np.array_equal(rows, other):
+        return both.slice(0, len(rows))
+    both = both.combine_chunks()
+    table = both.take(rows)
+    for name in shape.nullable:
+        valid = _valid(both[name])
+        empty = ~valid[rows] & valid[other]
+        if empty.any():
+            number = table.column_names.index(name)
+            table = table.set_column(number, shape.schema.field(name), both[name].take(np.where(empty, other, rows)))
+    return table
+
+
+def _valid(column: pa.ChunkedArray) -> npt.NDArray[np.bool_]:
+    return np.asarray(column.is_valid().to_numpy(), bool)
 
 
 def _words(column: pa.ChunkedArray) -> npt.NDArray[np.int64]:
@@ -208,19 +269,14 @@ def _words(column: pa.ChunkedArray) -> npt.NDArray[np.int64]:
     array = column.combine_chunks()
     array = array.combine_chunks() if isinstance(array, pa.ChunkedArray) else array
     if not pa.types.is_decimal128(array.type):
-        return np.asarray(array.to_numpy(), np.int64).reshape(-1, 1)
+        plain = array.cast(pa.int64()) if pa.types.is_timestamp(array.type) else array
+        return np.asarray(plain.fill_null(0).to_numpy(), np.int64).reshape(-1, 1)
     if len(array) == 0:
         return np.empty((0, 2), np.int64)
     words = np.frombuffer(array.buffers()[1], np.int64).reshape(-1, 2)
     return words[array.offset : array.offset + len(array)]
 
 
-def _take(table: pa.Table, rows: Rows) -> pa.Table:
-    if np.array_equal(rows, np.arange(table.num_rows)):
-        return table
-    return table.combine_chunks().take(rows)
-
-
-def _named(table: pa.Table, row: int) -> str:
-    exchange, symbol, interval = (table[name][row].as_py() for name in OHLCV_KEY[:3])
-    return f"{exchange} {symbol} {interval} {iso(table['ts'][row].value)}"
+def _named(shape: Shape, table: pa.Table, row: int) -> str:
+    series = " ".join(table[name][row].as_py() for name in shape.key[:-1])
+    return f"{series} {iso(table['ts'][row].value)}"

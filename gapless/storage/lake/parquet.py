@@ -1,4 +1,4 @@
-"""Canonical bars as Parquet bytes and back, exact both ways; equal bars give equal bytes.
+"""Canonical rows as Parquet: how they are encoded, what a footer says, and reading them back with every checksum.
 
 Decimals are fixed-length byte arrays, prices dictionary-encoded, volumes plain, times and counts delta-encoded, zstd 3
 with page checksums. Why not BYTE_STREAM_SPLIT: DuckDB 2.0 and polars 2.1 cannot read it for decimals, and on real bars
@@ -9,22 +9,21 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from gapless.domain.schema import OHLCV
+from gapless.domain.datasets import Shape
 from gapless.domain.window import Window
 from gapless.errors import StorageError, ValidationError
 from gapless.storage.lake.objects import Damaged
 
 SCHEMA_VERSION = "1"
 _PRICES = ("open", "high", "low", "close")
-_DICTIONARY = ["exchange", "symbol", "interval", "source", *_PRICES]
-_ENCODING = {"ts": "DELTA_BINARY_PACKED", "trades": "DELTA_BINARY_PACKED"}
+_DICTIONARY = ("source", "interval_hours", *_PRICES)
 ROW_GROUP_ROWS = 32_768
 """Row groups end with a symbol where they can, and never hold more rows than this: about 22 symbols of a 1m day."""
 
@@ -38,81 +37,120 @@ class Footer:
     content_digest: str
 
 
-def encode(bars: pa.Table, *, content_digest: str) -> bytes:
-    """The Parquet object of `bars`, which are in canonical order. Equal bars, equal bytes (with one pyarrow release).
-
-    Raises:
-        ValidationError: the table has another schema than `gapless.domain.schema.OHLCV`, or nulls.
-    """
-    bars = canonical(bars).combine_chunks()
-    starts = series_starts(bars)
-    metadata = {
-        "gapless.schema": f"ohlcv/{SCHEMA_VERSION}",
-        "gapless.rows": str(bars.num_rows),
-        "gapless.series": str(len(starts)),
-        "gapless.content_sha256": content_digest,
-    }
-    sink = pa.BufferOutputStream()
-    # No Arrow schema inside: what is stored follows from the bars alone, whatever Arrow types they came in.
-    with pq.ParquetWriter(
+def writer_of(sink: Any, shape: Shape) -> pq.ParquetWriter:
+    """A Parquet writer to a path or an Arrow sink. The same rows, cut alike, make the same bytes (with one pyarrow
+    release): no Arrow schema, time or host is written."""
+    return pq.ParquetWriter(
         sink,
-        OHLCV,
+        shape.schema,
         compression="zstd",
         compression_level=3,
-        use_dictionary=_DICTIONARY,
-        column_encoding=_ENCODING,
+        use_dictionary=[f.name for f in shape.schema if pa.types.is_string(f.type) or f.name in _DICTIONARY],
+        column_encoding={f.name: "DELTA_BINARY_PACKED" for f in shape.schema if _delta(f)},
         write_page_checksum=True,
         write_statistics=True,
         store_schema=False,
         store_decimal_as_integer=False,
-    ) as writer:
-        for start, end in row_groups(starts, bars.num_rows):
-            writer.write_table(bars.slice(start, end - start), row_group_size=ROW_GROUP_ROWS)
-        writer.add_key_value_metadata(metadata)
-    return bytes(sink.getvalue().to_pybytes())
+    )
 
 
-def decode(data: bytes, *, name: str) -> pa.Table:
-    """The bars of a whole object, every page's checksum compared and the counts of its footer too.
+def footer_text(shape: Shape, told: Footer) -> dict[str, str]:
+    """What `footer` reads, as the key-value metadata of a file."""
+    return {
+        "gapless.schema": _mark(shape),
+        "gapless.rows": str(told.rows),
+        "gapless.series": str(told.series),
+        "gapless.content_sha256": told.content_digest,
+    }
+
+
+def footer(metadata: pq.FileMetaData, shape: Shape, *, name: str) -> Footer:
+    """What the object's footer says.
+
+    Raises:
+        StorageError: it is not an object of this dataset and release.
+    """
+    told = {key.decode(): value.decode() for key, value in (metadata.metadata or {}).items()}
+    schema = told.get("gapless.schema")
+    if schema != _mark(shape):
+        raise StorageError(
+            f"{name} is not a canonical {shape.dataset} object of this release (schema {schema!r}): move it out of the "
+            "lake, or read the lake with the release that wrote it"
+        )
+    return Footer(int(told["gapless.rows"]), int(told["gapless.series"]), told["gapless.content_sha256"])
+
+
+def decode(data: bytes, shape: Shape, *, name: str) -> pa.Table:
+    """The rows of a whole object, every page's checksum compared and the counts of its footer too.
 
     Raises:
         StorageError: the object is damaged or not one of ours; `name` (its URI) begins the message.
     """
     try:
         file = pq.ParquetFile(arrow_reader(data), page_checksum_verification=True)
-        told = footer(file.metadata, name=name)
-        bars = canonical(file.read(use_threads=True))
+        told = footer(file.metadata, shape, name=name)
+        rows = canonical(file.read(use_threads=True), shape)
     except (pa.ArrowException, OSError, ValidationError) as error:
         raise damaged(name, error) from error
-    if bars.num_rows != told.rows:
-        raise damaged(name, f"its footer says {told.rows} rows, it holds {bars.num_rows}")
-    return bars
+    if rows.num_rows != told.rows:
+        raise damaged(name, f"its footer says {told.rows} rows, it holds {rows.num_rows}")
+    return rows
 
 
-def read_some(source: BinaryIO, *, name: str, symbols: frozenset[str], window: Window) -> pa.Table:
-    """The bars of some symbols that open in `window`; row groups without any of them are not read.
+def row_groups_of(
+    source: BinaryIO | pa.NativeFile,
+    shape: Shape,
+    *,
+    name: str,
+    symbols: frozenset[str] | None = None,
+    window: Window | None = None,
+) -> Iterator[pa.Table]:
+    """The rows of an object, row group by row group in order, on this thread; every page's checksum compared.
+
+    Groups that hold none of `symbols` (None: all) or nothing in `window` are not read; of the others all rows are
+    given. Without either, the counts of the footer are compared too.
 
     Raises:
         StorageError: the object is damaged or not one of ours.
     """
+    read = 0
     try:
-        # `source` is a Python file: it is read on this thread alone (see `arrow_reader`).
+        # The source may be a Python file or Python bytes: no thread of Arrow may touch it (see `arrow_reader`).
         file = pq.ParquetFile(source, page_checksum_verification=True, pre_buffer=False)
-        footer(file.metadata, name=name)
-        groups = [i for i in range(file.metadata.num_row_groups) if _may_hold(file.metadata.row_group(i), symbols)]
-        bars = canonical(file.read_row_groups(groups, use_threads=False))
+        told = footer(file.metadata, shape, name=name)
+        for number in range(file.metadata.num_row_groups):
+            group = file.metadata.row_group(number)
+            if (symbols is None or _may_hold(group, shape, symbols)) and (
+                window is None or _meets(group, shape, window)
+            ):
+                rows = canonical(file.read_row_group(number, use_threads=False), shape)
+                read += rows.num_rows
+                yield rows
     except (pa.ArrowException, OSError, ValidationError) as error:
         raise damaged(name, error) from error
-    return narrowed(bars, symbols, window)
+    if symbols is None and window is None and read != told.rows:
+        raise damaged(name, f"its footer says {told.rows} rows, it holds {read}")
 
 
-def narrowed(bars: pa.Table, symbols: frozenset[str] | None, window: Window) -> pa.Table:
-    """The bars of some symbols (None: all) that open in `window`."""
-    ts = bars["ts"].cast(pa.int64())
+def read_some(
+    source: BinaryIO | pa.NativeFile, shape: Shape, *, name: str, symbols: frozenset[str] | None, window: Window
+) -> pa.Table:
+    """The rows of some symbols (None: all) with a `ts` in `window`; memory for what is wanted and one row group.
+
+    Raises:
+        StorageError: the object is damaged or not one of ours.
+    """
+    groups = row_groups_of(source, shape, name=name, symbols=symbols, window=window)
+    return pa.concat_tables([shape.schema.empty_table(), *(narrowed(rows, symbols, window) for rows in groups)])
+
+
+def narrowed(rows: pa.Table, symbols: frozenset[str] | None, window: Window) -> pa.Table:
+    """The rows of some symbols (None: all) with a `ts` in `window`."""
+    ts = rows["ts"].cast(pa.int64())
     wanted = pc.and_(pc.greater_equal(ts, window.start_ms), pc.less(ts, window.end_ms))
     if symbols is not None:
-        wanted = pc.and_(wanted, pc.is_in(bars["symbol"], value_set=pa.array(sorted(symbols), pa.string())))
-    return bars.filter(wanted)
+        wanted = pc.and_(wanted, pc.is_in(rows["symbol"], value_set=pa.array(sorted(symbols), pa.string())))
+    return rows.filter(wanted)
 
 
 def arrow_reader(data: bytes) -> pa.BufferReader:
@@ -126,56 +164,41 @@ def arrow_reader(data: bytes) -> pa.BufferReader:
     return pa.BufferReader(copy)
 
 
-def footer(metadata: pq.FileMetaData, *, name: str) -> Footer:
-    """What the object's footer says.
+def canonical(rows: pa.Table, shape: Shape) -> pa.Table:
+    """The same rows with exactly the columns and types of the shape; dictionary-encoded strings are unpacked.
 
     Raises:
-        StorageError: it is not an object of this schema.
+        ValidationError: a column is missing, unknown, of another type, or has nulls where the shape has none.
     """
-    told = {key.decode(): value.decode() for key, value in (metadata.metadata or {}).items()}
-    schema = told.get("gapless.schema")
-    if schema != f"ohlcv/{SCHEMA_VERSION}":
-        raise StorageError(
-            f"{name} is not a canonical bars object of this release (schema {schema!r}): move it out of the lake, or "
-            "read the lake with the release that wrote it"
-        )
-    return Footer(int(told["gapless.rows"]), int(told["gapless.series"]), told["gapless.content_sha256"])
-
-
-def canonical(bars: pa.Table) -> pa.Table:
-    """The same bars with exactly the columns and types of `OHLCV`; dictionary-encoded strings are unpacked.
-
-    Raises:
-        ValidationError: a column is missing, unknown, of another type, or has nulls.
-    """
-    if set(bars.column_names) != set(OHLCV.names):
-        wrong = sorted(set(bars.column_names) ^ set(OHLCV.names))
-        raise ValidationError(f"not canonical bars: missing or unknown columns {', '.join(wrong)}")
+    if set(rows.column_names) != set(shape.schema.names):
+        wrong = sorted(set(rows.column_names) ^ set(shape.schema.names))
+        raise ValidationError(f"not canonical {shape.dataset} rows: missing or unknown columns {', '.join(wrong)}")
     columns = []
-    for field in OHLCV:
-        column = bars[field.name]
+    for field in shape.schema:
+        column = rows[field.name]
         if pa.types.is_dictionary(column.type):
             column = column.cast(field.type)
-        if column.type != field.type or column.null_count:
+        if column.type != field.type or (column.null_count and not field.nullable):
             raise ValidationError(
-                f"not canonical bars: column {field.name} is {column.type} with {column.null_count} nulls, "
-                f"wanted {field.type} without any"
+                f"not canonical {shape.dataset} rows: column {field.name} is {column.type} with {column.null_count} "
+                f"nulls, wanted {field.type}{'' if field.nullable else ' without any'}"
             )
         columns.append(column)
-    return pa.Table.from_arrays(columns, schema=OHLCV)
+    return pa.Table.from_arrays(columns, schema=shape.schema)
 
 
-def series_starts(bars: pa.Table) -> np.ndarray:
-    """Row numbers at which another exchange, symbol or interval begins; `bars` are in canonical order."""
-    if bars.num_rows == 0:
+def series_starts(rows: pa.Table, shape: Shape) -> np.ndarray:
+    """Row numbers at which another series (all key columns but `ts`) begins; `rows` are in canonical order."""
+    if rows.num_rows == 0:
         return np.empty(0, np.int64)
-    changed = np.zeros(bars.num_rows, bool)
+    changed = np.zeros(rows.num_rows, bool)
     changed[0] = True
-    for name in ("exchange", "symbol", "interval"):
-        codes = bars[name].combine_chunks().dictionary_encode()
+    for name in shape.key[:-1]:
+        codes = rows[name].combine_chunks().dictionary_encode()
         codes = codes.chunk(0) if isinstance(codes, pa.ChunkedArray) else codes
-        numbers = codes.indices.to_numpy(zero_copy_only=False)
-        changed[1:] |= numbers[1:] != numbers[:-1]
+        if len(codes.dictionary) > 1:
+            numbers = codes.indices.to_numpy(zero_copy_only=False)
+            changed[1:] |= numbers[1:] != numbers[:-1]
     return np.flatnonzero(changed)
 
 
@@ -201,9 +224,24 @@ def damaged(name: str, why: object) -> Damaged:
     )
 
 
-def _may_hold(group: pq.RowGroupMetaData, symbols: frozenset[str]) -> bool:
-    statistics = group.column(OHLCV.names.index("symbol")).statistics
+def _mark(shape: Shape) -> str:
+    return f"{shape.dataset}/{SCHEMA_VERSION}"
+
+
+def _delta(field: pa.Field) -> bool:
+    return bool(pa.types.is_timestamp(field.type) or pa.types.is_uint32(field.type))
+
+
+def _may_hold(group: pq.RowGroupMetaData, shape: Shape, symbols: frozenset[str]) -> bool:
+    statistics = group.column(shape.schema.names.index("symbol")).statistics
     if statistics is None or not statistics.has_min_max:
         return True
     # Bounds may have been cut short by another writer; ours are whole. Byte order is code point order.
     return any(statistics.min <= symbol <= statistics.max for symbol in symbols)
+
+
+def _meets(group: pq.RowGroupMetaData, shape: Shape, window: Window) -> bool:
+    statistics = group.column(shape.schema.names.index("ts")).statistics
+    if statistics is None or not statistics.has_min_max:
+        return True
+    return bool(statistics.min < window.end and statistics.max >= window.start)  # aware datetimes, UTC

@@ -100,11 +100,11 @@ def delete(store: ObjectStore, key: str) -> None:
     """Remove an object that is not canonical data.
 
     Raises:
-        StorageError: the key lies under a dataset; bars leave the lake by `BarLake.remove` only.
+        StorageError: the key lies under a dataset; rows leave the lake by `BarLake.remove` only.
     """
-    if key.startswith(layout.OHLCV_PREFIX):
+    if key.startswith(layout.DATASET_PREFIXES):
         raise StorageError(
-            f"{uri_of(store, key)} holds canonical bars and is not deleted: take single bars out instead"
+            f"{uri_of(store, key)} holds canonical rows and is not deleted: take single rows out instead"
         )
     store.delete(key)
 

@@ -15,11 +15,12 @@ import pyarrow as pa
 import pytest
 from pyarrow.dataset import dataset
 
+from gapless.domain.datasets import Shape
 from gapless.domain.interval import ALL_INTERVALS, Interval
 from gapless.domain.schema import OHLCV, OHLCV_KEY, Source, content_digest, sort_bars
 from gapless.domain.window import Window, parse_time
 from gapless.errors import LakeShrink, StorageError, ValidationError
-from gapless.storage.lake import bars as bars_module
+from gapless.storage.lake import streams
 from gapless.storage.lake.bars import BarLake
 from gapless.storage.lake.files import FileStore
 from gapless.storage.lake.locks import FileLocks
@@ -229,13 +230,13 @@ def test_removed_bars_are_gone_and_no_other(lake: BarLake) -> None:
 def test_a_write_that_would_shrink_an_object_is_refused(folder_lake: BarLake, monkeypatch: pytest.MonkeyPatch) -> None:
     some = bars(BTC, "1m", "2026-11-19", 10)
     (receipt,) = folder_lake.write(some)
-    real = bars_module.merge_bars
+    real = streams.merge_rows
 
-    def forgetful(old: pa.Table, new: pa.Table, *, removed: pa.Table | None) -> object:
-        return real(None, new)  # a merge with a bug: what was stored is forgotten
+    def forgetful(shape: Shape, old: pa.Table, new: pa.Table, *, removed: pa.Table | None) -> object:
+        return real(shape, None, new)  # a merge with a bug: what was stored is forgotten
 
-    monkeypatch.setattr(bars_module, "merge_bars", forgetful)
-    with pytest.raises(LakeShrink, match=r"binance-1m-2026-11-19\.parquet: the write would lose 10 of 10 bars"):
+    monkeypatch.setattr(streams, "merge_rows", forgetful)
+    with pytest.raises(LakeShrink, match=r"binance-1m-2026-11-19\.parquet: the write would lose 10 of 10 rows"):
         folder_lake.write(bars(BTC, "1m", "2026-11-19T10:00", 10))
     monkeypatch.undo()
     assert hashlib.sha256(folder_lake.store.get(receipt.key) or b"").hexdigest() == receipt.sha256

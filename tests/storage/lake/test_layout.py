@@ -8,8 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from gapless.domain.datasets import Dataset
 from gapless.domain.interval import Interval
-from gapless.domain.window import Window, parse_time
+from gapless.domain.window import Window, month_start, parse_time
 from gapless.errors import ConfigError
 from gapless.storage.lake import layout
 
@@ -17,26 +18,32 @@ MOMENTS = st.integers(0, parse_time("2200-01-01"))
 INTERVALS = st.sampled_from(list(Interval))
 
 
+def usual(exchange: str, interval: Interval, at_ms: int) -> layout.LakeObject:
+    """The object that the hourly pipeline puts a bar into."""
+    month = layout.Month(Dataset.OHLCV, exchange, interval, month_start(at_ms))
+    return month.day(at_ms) if layout.Form.DAYS in month.forms else month.whole()
+
+
 def test_fine_intervals_lie_by_day_and_coarse_ones_by_month() -> None:
     at = parse_time("2026-11-20T16:05")
-    assert layout.object_at("binance", Interval.M1, at).key == "ohlcv/binance-1m-2026-11-20.parquet"
-    assert layout.object_at("binance", Interval.M15, at).key == "ohlcv/binance-15m-2026-11-20.parquet"
-    assert layout.object_at("binance", Interval.H1, at).key == "ohlcv/binance-1h-2026-11.parquet"
-    assert layout.object_at("binance", Interval.D1, at).key == "ohlcv/binance-1d-2026-11.parquet"
+    assert usual("binance", Interval.M1, at).key == "ohlcv/binance-1m-2026-11-20.parquet"
+    assert usual("binance", Interval.M15, at).key == "ohlcv/binance-15m-2026-11-20.parquet"
+    assert usual("binance", Interval.H1, at).key == "ohlcv/binance-1h-2026-11.parquet"
+    assert usual("binance", Interval.D1, at).key == "ohlcv/binance-1d-2026-11.parquet"
 
 
 @given(MOMENTS, INTERVALS)
 def test_a_key_parses_back_to_the_object_that_covers_the_moment(at_ms: int, interval: Interval) -> None:
-    found = layout.object_at("binance", interval, at_ms)
+    found = usual("binance", interval, at_ms)
     assert at_ms in found.window
     assert layout.parse_key(found.key) == found
-    assert found.key.startswith(layout.month_prefix("binance", interval, at_ms))
+    assert found.key.startswith(layout.month_prefix(Dataset.OHLCV, "binance", interval, at_ms))
 
 
 @given(st.integers(0, 4 * 10**12), st.integers(1, 100 * 86_400_000), INTERVALS)
-def test_the_objects_of_a_window_tile_it(start: int, length: int, interval: Interval) -> None:
+def test_the_months_of_a_window_tile_it(start: int, length: int, interval: Interval) -> None:
     window = Window(start, start + length)
-    found = list(layout.objects_in("binance", interval, window))
+    found = list(layout.months_in(Dataset.OHLCV, "binance", interval, window))
     assert found[0].window.start_ms <= window.start_ms
     assert window.end_ms <= found[-1].window.end_ms
     assert all(a.window.end_ms == b.window.start_ms for a, b in pairwise(found))
@@ -77,7 +84,7 @@ def test_buckets_never_move() -> None:
 def test_an_exchange_name_that_would_blur_a_key_is_refused() -> None:
     for name in ("binance-us", "Binance", "a/b", "", "x" * 17):
         with pytest.raises(ConfigError, match="exchange"):
-            layout.prefix_of(name, Interval.M1)
+            layout.prefix_of(Dataset.OHLCV, name, Interval.M1)
 
 
 def test_raw_payloads_lie_by_market_day_and_hour() -> None:

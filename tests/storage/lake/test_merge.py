@@ -11,10 +11,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from gapless.domain.datasets import SHAPES, Dataset
 from gapless.domain.schema import OHLCV, OHLCV_KEY, OHLCV_VALUES, Source, knowledge, sort_bars
 from gapless.errors import LakeShrink, ValidationError
-from gapless.storage.lake.merge import merge_bars, refuse_shrinking
+from gapless.storage.lake.merge import merge_rows, refuse_shrinking
 from gapless.storage.lake.parquet import row_groups, series_starts
+
+BARS = SHAPES[Dataset.OHLCV]
 
 Key = tuple[str, str, str, int]
 Bar = dict[str, Any]
@@ -78,7 +81,7 @@ def test_merge_equals_the_model(old: Any, new: Any, rng: Any) -> None:
     order = list(new)
     rng.shuffle(order)
     old_table, new_table = sort_bars(table_of(old)), table_of(new, order=order)
-    merged = merge_bars(old_table, new_table)
+    merged = merge_rows(BARS, old_table, new_table)
     expected, counts = merged_model(dict_of(old_table), dict_of(new_table))
     assert dict_of(merged.table) == expected
     assert merged.table.equals(sort_bars(merged.table))
@@ -90,22 +93,22 @@ def test_merge_equals_the_model(old: Any, new: Any, rng: Any) -> None:
 
 @given(SIDES, SIDES)
 def test_a_merge_done_twice_changes_nothing_the_second_time(old: Any, new: Any) -> None:
-    once = merge_bars(table_of(old), table_of(new)).table
-    again = merge_bars(once, table_of(new))
+    once = merge_rows(BARS, table_of(old), table_of(new)).table
+    again = merge_rows(BARS, once, table_of(new))
     assert not again.changed
     assert again.table.equals(once)
 
 
 @given(SIDES, SIDES, SIDES)
 def test_no_order_of_equally_good_reads_loses_a_bar(a: Any, b: Any, c: Any) -> None:
-    one = merge_bars(merge_bars(table_of(a), table_of(b)).table, table_of(c)).table
-    other = merge_bars(merge_bars(table_of(c), table_of(b)).table, table_of(a)).table
+    one = merge_rows(BARS, merge_rows(BARS, table_of(a), table_of(b)).table, table_of(c)).table
+    other = merge_rows(BARS, merge_rows(BARS, table_of(c), table_of(b)).table, table_of(a)).table
     assert dict_of(one).keys() == dict_of(other).keys() == a.keys() | b.keys() | c.keys()
 
 
 @given(SIDES, SIDES, SIDES)
 def test_removing_takes_out_the_named_keys_and_no_other(old: Any, new: Any, removed: Any) -> None:
-    merged = merge_bars(table_of(old), table_of(new), removed=table_of(removed))
+    merged = merge_rows(BARS, table_of(old), table_of(new), removed=table_of(removed))
     assert dict_of(merged.table).keys() == (old.keys() - removed.keys()) | new.keys()
     assert merged.removed == len((old.keys() & removed.keys()) - new.keys())
 
@@ -113,33 +116,33 @@ def test_removing_takes_out_the_named_keys_and_no_other(old: Any, new: Any, remo
 @given(SIDES, SIDES, SIDES)
 def test_exactly_the_writes_that_lose_unnamed_bars_are_refused(old: Any, written: Any, named: Any) -> None:
     lost = old.keys() - written.keys() - named.keys()
-    says = rf"^file:///lake/x\.parquet: the write would lose {len(lost)} of {len(old)} bars"
+    says = rf"^file:///lake/x\.parquet: the write would lose {len(lost)} of {len(old)} rows"
     with pytest.raises(LakeShrink, match=says) if lost else nullcontext():
-        refuse_shrinking(table_of(old), table_of(written), table_of(named), name="file:///lake/x.parquet")
+        refuse_shrinking(BARS, table_of(old), table_of(written), table_of(named), name="file:///lake/x.parquet")
 
 
 def test_a_key_that_comes_twice_is_refused_and_named() -> None:
     bar = table_of({("binance", "币安人生/USDT:USDT", "1m", 3_600_000): (1, Source.REST, "open")})
     with pytest.raises(ValidationError, match=r"binance 币安人生/USDT:USDT 1m 1970-01-01T01:00:00Z"):
-        merge_bars(None, pa.concat_tables([bar, bar]))
+        merge_rows(BARS, None, pa.concat_tables([bar, bar]))
 
 
 def test_a_table_that_is_not_canonical_is_refused() -> None:
     bar = table_of({("binance", "BTC/USDT", "1m", 0): (1, Source.REST, "open")})
     with pytest.raises(ValidationError, match="volume"):
-        merge_bars(None, bar.drop_columns(["volume"]))
+        merge_rows(BARS, None, bar.drop_columns(["volume"]))
     with pytest.raises(ValidationError, match="open is double"):
-        merge_bars(None, bar.set_column(4, "open", bar["open"].cast(pa.float64())))
+        merge_rows(BARS, None, bar.set_column(4, "open", bar["open"].cast(pa.float64())))
     holes = pa.array([None], OHLCV.field("close").type)
     with pytest.raises(ValidationError, match="1 nulls"):
-        merge_bars(None, bar.set_column(7, pa.field("close", holes.type), holes))
+        merge_rows(BARS, None, bar.set_column(7, pa.field("close", holes.type), holes))
 
 
 def test_a_source_code_of_the_future_is_refused_not_guessed() -> None:
     bar = table_of({("binance", "BTC/USDT", "1m", 0): (1, Source.REST, "open")})
     strange = bar.set_column(13, OHLCV.field("source"), pa.array([99], pa.uint8()))
     with pytest.raises(ValidationError, match="source code 99"):
-        merge_bars(bar, strange)
+        merge_rows(BARS, bar, strange)
 
 
 @given(st.lists(st.integers(1, 40_000), max_size=8))
@@ -157,4 +160,4 @@ def test_row_groups_end_with_a_series_unless_it_alone_is_too_large(sizes: list[i
 def test_series_start_where_exchange_symbol_or_interval_changes() -> None:
     keys = [("binance", "A/B", "1m"), ("binance", "A/B", "5m"), ("binance", "C/B", "5m"), ("okx", "C/B", "5m")]
     side = {(*key, hour * 3_600_000): (1, Source.REST, "open") for key in keys for hour in range(2)}
-    assert series_starts(sort_bars(table_of(side))).tolist() == [0, 2, 4, 6]
+    assert series_starts(sort_bars(table_of(side)), BARS).tolist() == [0, 2, 4, 6]

@@ -74,7 +74,7 @@ def test_an_intermediate_table_is_exact_and_verified(lake: BarLake) -> None:
 
 def test_bars_are_not_deleted_like_intermediates(lake: BarLake) -> None:
     (receipt,) = lake.write(bars("A/USDT", "1m", "2026-11-19", 1))
-    with pytest.raises(StorageError, match="canonical bars"):
+    with pytest.raises(StorageError, match="canonical rows"):
         lake.delete(receipt.key)
 
 
