@@ -25,6 +25,12 @@ class ExchangeError(GaplessError):
     kind = "exchange"
 
 
+class Unreachable(ExchangeError):
+    """No answer, or only answers that pass (5xx, maintenance, cut bodies), for as long as one call retries."""
+
+    kind = "unreachable"
+
+
 class BadSymbol(ExchangeError):
     """The exchange does not know the symbol on this market (code -1121): delisted, or misspelt."""
 

@@ -57,7 +57,7 @@ def plan_window(
         ConfigError: a raw symbol without a market, a symbol of another market, or an unreadable watchlist.
     """
     if symbols:
-        specs = _by_market(symbols, market)
+        specs = by_market(symbols, market)
         chosen = intervals or tuple(Interval)
     else:
         watchlist = read_watchlist(rt.settings.symbols_file)
@@ -82,7 +82,12 @@ def _unlisted(name: str, market: Market) -> Instrument:
     return Instrument(EXCHANGE, name, market, base + quote, base, quote, UNKNOWN)
 
 
-def _by_market(symbols: Sequence[str], market: Market | None) -> dict[Market, str]:
+def by_market(symbols: Sequence[str], market: Market | None) -> dict[Market, str]:
+    """The names of a list, apart by market and joined again; `all` means each market, or the one given.
+
+    Raises:
+        ConfigError: a raw symbol without a market, or a symbol of another market than the one given.
+    """
     specs: dict[Market, list[str]] = {}
     for symbol in symbols:
         if symbol == "all" or symbol.startswith("all:"):

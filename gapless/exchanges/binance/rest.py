@@ -16,7 +16,7 @@ import msgspec
 from gapless.domain.instrument import Market
 from gapless.domain.interval import Interval
 from gapless.domain.window import iso, to_ms
-from gapless.errors import BadSymbol, Banned, ExchangeError, RateLimited, RegionRefused
+from gapless.errors import BadSymbol, Banned, ExchangeError, RateLimited, RegionRefused, Unreachable
 from gapless.exchanges.binance.clock import ExchangeClock, TimeSample
 from gapless.exchanges.binance.paging import kline_weight
 from gapless.exchanges.binance.symbols import ExchangeInfo, parse_exchange_info
@@ -177,7 +177,7 @@ class BinanceRest:
             expects: the kind of JSON that a good answer is.
 
         Raises:
-            RateLimited, Banned, RegionRefused, BadSymbol, ExchangeError: see `gapless.errors`.
+            RateLimited, Banned, RegionRefused, BadSymbol, Unreachable, ExchangeError: see `gapless.errors`.
         """
         deadline = self._monotonic() + self._max_wait_s
         failures: list[str] = []
@@ -198,7 +198,7 @@ class BinanceRest:
                 self._give_up(verdict, about, failures)
                 failures.append(verdict.why)
                 if len(failures) >= self._attempts:
-                    raise ExchangeError(
+                    raise Unreachable(
                         f"{self._name} {about}: {verdict.why}; gave up after {len(failures)} attempts, try again later"
                     )
                 await self._sleep(self._jitter() * min(_FIRST_PAUSE_S * 2 ** (len(failures) - 1), _LONGEST_PAUSE_S))

@@ -1,0 +1,311 @@
+"""What a request means today: which series, how long they lived, what of them is left to do."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+
+from gapless.domain.datasets import Dataset
+from gapless.domain.instrument import Instrument, Market, market_of, unified_symbol
+from gapless.domain.interval import Interval
+from gapless.domain.receipts import Failure
+from gapless.domain.universe import resolve
+from gapless.domain.window import Window, from_ms, month_start, next_month, to_ms
+from gapless.errors import BadSymbol, ConfigError
+from gapless.exchanges.binance.vision.archive import Archive
+from gapless.pipeline.backfill.archive import KINDS, open_archive
+from gapless.pipeline.backfill.pieces import FOR_EVER_MS, Piece, Series, Settled, Store, cut_series
+from gapless.pipeline.backfill.request import BackfillRequest
+from gapless.pipeline.extract import SETTLE_MS
+from gapless.pipeline.instruments import refresh_market
+from gapless.pipeline.plan import by_market
+from gapless.pipeline.runtime import EXCHANGE, Runtime
+from gapless.pipeline.watchlist import read_watchlist
+from gapless.storage.mysql import (
+    Life,
+    SeriesMonth,
+    learn_lifetime,
+    read_instruments,
+    read_lives,
+    read_series_months,
+    record_archived,
+)
+from gapless.storage.mysql.instruments import last_seen_ms
+
+OPENING_MS = to_ms(from_ms(0).replace(year=2017, month=7))
+"""Before the exchange's first bar."""
+
+METRICS_BEGIN_MS = to_ms(from_ms(0).replace(year=2020, month=9))
+"""The first day of metrics in the archive (reference 10.1)."""
+
+_SETTLE_MS = {Dataset.OHLCV: SETTLE_MS, Dataset.FUNDING: 60_000, Dataset.METRICS: 900_000}
+"""How far the exchange's clock must be past a row: points of the metrics appear minutes late."""
+
+
+@dataclass(frozen=True)
+class Survey:
+    """A request resolved.
+
+    Attributes:
+        window: the request's, cut to what is over by the exchange's clock; None when nothing of it is.
+        now_ms: the exchange's clock; of a survey of the books alone the end of what they know.
+        series: everything asked for that lives in the window.
+        pieces: what is left to do.
+        settled: the ledger of those series, by series, month and store.
+        failures: names that nothing answers to.
+    """
+
+    window: Window | None
+    now_ms: int
+    series: tuple[Series, ...]
+    pieces: tuple[Piece, ...]
+    settled: dict[tuple[str, str], dict[tuple[int, Store], Settled]] = field(default_factory=dict)
+    failures: tuple[Failure, ...] = ()
+
+
+def survey(rt: Runtime, request: BackfillRequest) -> Survey:
+    """Resolve a request. What the books settle altogether costs the exchange no request.
+
+    Raises:
+        ConfigError: the request names nothing, or a market without the dataset.
+        ExchangeError: the exchange had to be asked and did not answer. OriginMismatch: it is another one.
+    """
+    specs = _specs(rt, request)
+    return _from_books(rt, request, specs) or _from_exchange(rt, request, specs)
+
+
+def ledger_of(rt: Runtime, dataset: Dataset, market: Market, window: Window) -> list[SeriesMonth]:
+    """The ledger's rows of the months that a window touches."""
+    hull = Window(month_start(window.start_ms), next_month(window.end_ms - 1))
+    return read_series_months(rt.db, str(dataset), EXCHANGE, market, hull)
+
+
+def hot_since_ms(now_ms: int, hot_months: int) -> int:
+    """The first moment of the oldest hot month; the current month counts as one."""
+    at = month_start(now_ms)
+    for _ in range(hot_months - 1):
+        at = month_start(at - 1)
+    return at
+
+
+def _specs(rt: Runtime, request: BackfillRequest) -> dict[Market, str]:
+    market = request.market
+    if request.dataset is not Dataset.OHLCV:
+        if market is Market.SPOT:
+            raise ConfigError(f"{request.dataset} exists for perpetuals alone: leave --market out, or say um")
+        market = Market.UM
+    if request.symbols:
+        return by_market(request.symbols, market)
+    listed = read_watchlist(rt.settings.symbols_file).symbols
+    found = {name: spec for name, spec in listed.items() if market in (None, name)}
+    if not found:
+        raise ConfigError("the watchlist holds no symbols of this market: name some with --symbols")
+    return found
+
+
+def _from_books(rt: Runtime, request: BackfillRequest, specs: dict[Market, str]) -> Survey | None:
+    """The survey if the books alone settle it: all of the window was looked at before, and nothing is left.
+
+    Valid when the window ends before the market's instruments were last listed: no listing since then can meet it.
+    """
+    window = request.window
+    series: list[Series] = []
+    settled: dict[tuple[str, str], dict[tuple[int, Store], Settled]] = {}
+    for market, spec in specs.items():
+        seen_ms = last_seen_ms(rt.db, EXCHANGE, market)
+        if seen_ms is None or seen_ms < window.end_ms:
+            return None
+        chosen, unknown = resolve(spec, read_instruments(rt.db, EXCHANGE, market), market, window)
+        lives = read_lives(rt.db, EXCHANGE, market)
+        found = [each for one in chosen for each in _series_of(request, one, lives.get(one.symbol, ()))]
+        if unknown or any(not each.first_known for each in found):
+            return None
+        series += found
+        settled |= _settled(rt, request, market, window)
+    every = [(each, settled.get((each.symbol, each.label), {})) for each in series]
+    if request.into == "auto":
+        # Where a month belongs depends on the day; that it is whole somewhere is all that matters here.
+        left = [piece for each, known in every for piece in _left_anywhere(each, window, known)]
+    else:
+        store: Store = request.into
+        left = [piece for each, known in every for piece in cut_series(each, window, store_of=store, settled=known)]
+    if left:
+        return None
+    return Survey(window, window.end_ms, tuple(series), (), settled)
+
+
+def _left_anywhere(series: Series, window: Window, known: dict[tuple[int, Store], Settled]) -> list[Piece]:
+    return cut_series(series, window, store_of="lake", settled=known, either_store=True)
+
+
+def _from_exchange(rt: Runtime, request: BackfillRequest, specs: dict[Market, str]) -> Survey:
+    series: list[Series] = []
+    pieces: list[Piece] = []
+    settled: dict[tuple[str, str], dict[tuple[int, Store], Settled]] = {}
+    failures: list[Failure] = []
+    now_ms = 0
+    cut: Window | None = None
+    for market, spec in specs.items():
+        listing = refresh_market(rt, market)
+        now_ms = listing.clock.now_ms()
+        over_ms = min(request.end_ms, now_ms - _SETTLE_MS[request.dataset])
+        if over_ms <= request.start_ms:
+            continue
+        window = cut = Window(request.start_ms, over_ms)
+        if "all" in spec and request.source != "rest":
+            asyncio.run(_find_the_dead(rt, request, market, listing.instruments))
+        known = read_instruments(rt.db, EXCHANGE, market)
+        chosen, unknown = resolve(spec, known, market, window)
+        guessed, unnameable = _guess(unknown, market, known)
+        failures += [_unknown(name, market, window) for name in unnameable]
+        if request.source != "vision":
+            asyncio.run(_learn_listings(rt, market, chosen))
+        lives = read_lives(rt.db, EXCHANGE, market)
+        mine = [each for one in chosen for each in _series_of(request, one, lives.get(one.symbol, ()))]
+        mine += [each for one in guessed for each in _series_of(request, one, ())]
+        done = _settled(rt, request, market, window)
+        for each in mine:
+            pieces += _pieces(rt, request, each, window, done.get((each.symbol, each.label), {}), now_ms)
+        series += mine
+        settled |= done
+    return Survey(cut, now_ms, tuple(series), tuple(pieces), settled, tuple(failures))
+
+
+def _pieces(
+    rt: Runtime,
+    request: BackfillRequest,
+    series: Series,
+    window: Window,
+    settled: dict[tuple[int, Store], Settled],
+    now_ms: int,
+) -> list[Piece]:
+    step = series.step_ms or 1
+    closed_ms = window.end_ms - window.end_ms % step
+    if closed_ms <= window.start_ms:
+        return []
+    over = Window(window.start_ms, closed_ms)
+    if request.into != "auto":
+        return cut_series(series, over, store_of=request.into, settled=settled)
+    hot_ms = hot_since_ms(now_ms, rt.settings.hot_months)
+    months = [month_start(month.start_ms) for month in over.split_months()]
+    stores: dict[int, Store] = {at: "mysql" if at >= hot_ms else "lake" for at in months}
+    return cut_series(series, over, store_of=stores, settled=settled, either_store=True)
+
+
+def _series_of(request: BackfillRequest, instrument: Instrument, lives: Sequence[Life]) -> list[Series]:
+    known = [life for life in lives if life.listed_ms is not None or life.delisted_ms is not None]
+    begin_ms = METRICS_BEGIN_MS if request.dataset is Dataset.METRICS else 0
+    spans = [(max(begin_ms, life.listed_ms or 0), life.delisted_ms or FOR_EVER_MS, life.raw_symbol) for life in known]
+    lived = [(Window(start_ms, end_ms), raw_symbol) for start_ms, end_ms, raw_symbol in spans if end_ms > start_ms]
+    if known and not lived:
+        return []
+    first_known = bool(known) and known[0].listed_ms is not None
+    last_known = bool(lives)
+    intervals: Iterable[Interval | None] = request.intervals if request.dataset is Dataset.OHLCV else (None,)
+    return [
+        Series(
+            request.dataset,
+            instrument.market,
+            instrument.symbol,
+            interval,
+            tuple(window for window, _ in lived) or (Window(begin_ms, FOR_EVER_MS),),
+            tuple(raw_symbol for _, raw_symbol in lived) or (instrument.raw_symbol,),
+            first_known,
+            last_known,
+        )
+        for interval in intervals
+    ]
+
+
+def _settled(
+    rt: Runtime, request: BackfillRequest, market: Market, window: Window
+) -> dict[tuple[str, str], dict[tuple[int, Store], Settled]]:
+    found: dict[tuple[str, str], dict[tuple[int, Store], Settled]] = defaultdict(dict)
+    for row in ledger_of(rt, request.dataset, market, window):
+        store: Store = "mysql" if row.store == "mysql" else "lake"
+        counts = (row.expected, row.present, row.unfillable, row.outside)
+        found[row.symbol, row.interval][row.month_ms, store] = Settled(row.window, counts, row.state == "whole")
+    return dict(found)
+
+
+async def _learn_listings(rt: Runtime, market: Market, chosen: Sequence[Instrument]) -> None:
+    """Spot names no listing dates: the first bar that the exchange has is one. Asked once for each symbol, ever."""
+    unknown = [one for one in chosen if one.listed_ms is None and one.delisted_ms is None]
+    if not unknown:
+        return
+    rt.say(f"asking {market} for the first bar of {len(unknown)} symbols")
+    async with rt.exchange(market) as rest:
+
+        async def first_ms(instrument: Instrument) -> tuple[Instrument, int | None]:
+            try:
+                now_ms = rest.clock.now_ms()
+                body = await rest.klines(instrument.raw_symbol, Interval.M1, OPENING_MS, now_ms, 1)
+            except BadSymbol:
+                return instrument, None
+            text = body.strip().removeprefix("[[").partition(",")[0]
+            return instrument, int(text) if text.isdigit() else None
+
+        for at in range(0, len(unknown), 64):
+            answers = await asyncio.gather(*(first_ms(one) for one in unknown[at : at + 64]))
+            for instrument, listed_ms in answers:
+                if listed_ms is not None:
+                    learn_lifetime(rt.db, EXCHANGE, instrument.symbol, listed_ms=listed_ms)
+
+
+async def _find_the_dead(rt: Runtime, request: BackfillRequest, market: Market, known: Sequence[Instrument]) -> None:
+    """Enter the symbols that only the archive's listing knows: without them `all` would be the survivors."""
+    async with open_archive(rt) as archive:
+        names = await archive.symbols(market, KINDS[request.dataset])
+        listed = {one.raw_symbol for one in known}
+        dead, _ = _guess([name for name in names if name not in listed and "_" not in name], market, known)
+        lives = await _lives_in_listing(archive, request, market, dead)
+    record_archived(rt.db, dead)
+    for one, life in zip(dead, lives, strict=True):
+        if life is not None:
+            learn_lifetime(rt.db, EXCHANGE, one.symbol, listed_ms=life.start_ms, delisted_ms=life.end_ms)
+
+
+async def _lives_in_listing(
+    archive: Archive, request: BackfillRequest, market: Market, dead: Sequence[Instrument]
+) -> list[Window | None]:
+    """From the first to the last day that a listed file covers; a daily listing is exact to the day."""
+    interval = Interval.D1 if request.dataset is Dataset.OHLCV else None
+
+    async def life(one: Instrument) -> Window | None:
+        days = await archive.periods(market, KINDS[request.dataset], one.raw_symbol, interval, "day")
+        months = await archive.periods(market, KINDS[request.dataset], one.raw_symbol, interval, "month")
+        starts = [*days, *months]
+        ends = [*(day + 86_400_000 for day in days), *(next_month(month) for month in months if not days)]
+        return Window(min(starts), max(ends)) if starts and ends else None
+
+    return list(await asyncio.gather(*(life(one) for one in dead)))
+
+
+def _guess(names: Sequence[str], market: Market, known: Sequence[Instrument]) -> tuple[list[Instrument], list[str]]:
+    """Instruments of names that the exchange no longer lists, and the names whose base and quote cannot be told."""
+    quotes = sorted({one.quote for one in known}, key=len, reverse=True)
+    found: list[Instrument] = []
+    unnameable: list[str] = []
+    for name in names:
+        if market_of(name) is not None:
+            base, _, rest = name.partition("/")
+            quote = rest.partition(":")[0]
+            found.append(Instrument(EXCHANGE, name, market, base + quote, base, quote, "UNKNOWN"))
+            continue
+        ending = next((quote for quote in quotes if name.endswith(quote) and name != quote), None)
+        if ending is None:
+            unnameable.append(name)
+            continue
+        base = name.removesuffix(ending)
+        found.append(Instrument(EXCHANGE, unified_symbol(market, base, ending), market, name, base, ending, "UNKNOWN"))
+    return found, unnameable
+
+
+def _unknown(name: str, market: Market, window: Window) -> Failure:
+    message = f"{EXCHANGE} {market} {name} {window}: not listed, and no base and quote can be told; write BASE/QUOTE"
+    return Failure(name, "", str(window), BadSymbol.kind, message)
+
+
+__all__ = ["Survey", "hot_since_ms", "ledger_of", "survey"]
