@@ -116,12 +116,13 @@ def fail_unless_whole(planned: Sequence[Batch], receipts: Sequence[LoadReceipt])
         return
     lines = [f"{len(failures)} series and {len(lost)} batches are missing; all others are stored and archived."]
     lines += [f"  batch not loaded: {batch}" for batch in lost[:LISTED]]
-    lines += [f"  {_line(failure)}" for failure in failures[:LISTED]]
+    lines += [f"  {failure_line(failure)}" for failure in failures[:LISTED]]
     unnamed = max(0, len(lost) - LISTED) + max(0, len(failures) - LISTED)
     lines += [f"  and {unnamed} more"] if unnamed else []
     lines.append(WHAT_TO_DO)
     raise AirflowFailException("\n".join(lines))
 
 
-def _line(failure: Failure) -> str:
+def failure_line(failure: Failure) -> str:
+    """A failed series in one line: which, when, why."""
     return f"{failure.symbol} {failure.interval} {failure.window}: {failure.kind}: {failure.message}"
