@@ -18,6 +18,7 @@ from replica.faults import parse_script
 from replica.limits import LimitRules
 from replica.query import KlineQuery
 
+_OPTIONAL = {"raw_per_5m", "funding_per_5m", "futures_data_per_5m"}
 _MAX_SPEED = 1_000_000.0
 _LONGEST_SPAN_MS = 3660 * DAY_MS
 
@@ -136,7 +137,7 @@ def changed_limits(now: Mapping[Market, LimitRules], wish: Mapping[str, Any]) ->
             if key == "retry_after":
                 if not isinstance(value, bool):
                     raise ConfigError("retry_after must be true or false")
-            elif not (key == "raw_per_5m" and value is None):
+            elif not (key in _OPTIONAL and value is None):
                 _integer(value, key)
         limits[Market(name)] = replace(limits[Market(name)], **change)
     return limits

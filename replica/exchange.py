@@ -18,6 +18,7 @@ from replica.limits import EXCHANGE_LIMITS, Limiter, LimitRules
 from replica.query import KlineQuery, Params, info_query, kline_query, kline_weight, wants_micros
 from replica.refusal import Refusal, error_body
 from replica.restatements import Restatements
+from replica.series_query import funding_query, period_query
 from replica.source import Source
 from replica.stats import Stats
 
@@ -41,11 +42,16 @@ class Call:
 
 @dataclass(frozen=True, slots=True)
 class Endpoint:
-    """A path the replica serves: whose it is, what it is called in the counts, and what it weighs."""
+    """A path the replica serves: whose it is, what it is called in the counts, and what it weighs.
+
+    Attributes:
+        pool: the five-minute pool it counts in, by its name in `LimitRules`; such requests weigh nothing.
+    """
 
     market: Market
     name: str
     weight: Callable[[Mapping[str, str]], int]
+    pool: str | None = None
 
 
 def _flat(weight: int) -> Callable[[Mapping[str, str]], int]:
@@ -61,6 +67,18 @@ ENDPOINTS = {
     "/fapi/v1/time": Endpoint(Market.UM, "time", _flat(1)),
     "/fapi/v1/exchangeInfo": Endpoint(Market.UM, "exchangeInfo", _flat(1)),
     "/fapi/v1/klines": Endpoint(Market.UM, "klines", lambda params: kline_weight(Market.UM, params)),
+    "/fapi/v1/fundingRate": Endpoint(Market.UM, "fundingRate", _flat(0), "funding_per_5m"),
+    "/fapi/v1/fundingInfo": Endpoint(Market.UM, "fundingInfo", _flat(0), "funding_per_5m"),
+    **{
+        f"/futures/data/{name}": Endpoint(Market.UM, name, _flat(0), "futures_data_per_5m")
+        for name in (
+            "openInterestHist",
+            "topLongShortAccountRatio",
+            "topLongShortPositionRatio",
+            "globalLongShortAccountRatio",
+            "takerlongshortRatio",
+        )
+    },
 }
 """What is served, with the exchange's weights."""
 
@@ -124,9 +142,14 @@ class Exchange:
     def _answer(self, endpoint: Endpoint, call: Call) -> Answer:
         now_ms = self.clock.now_ms()
         weight = endpoint.weight(call.params)
-        verdict = self.limiters[endpoint.market].admit(call.address, weight, now_ms)
-        self.stats.markets[endpoint.market].weigh(weight, now_ms)
-        headers = used_weight_headers(endpoint.market, verdict.used)
+        verdict = self.limiters[endpoint.market].admit(call.address, weight, now_ms, endpoint.pool)
+        counts = self.stats.markets[endpoint.market]
+        if endpoint.pool is None:
+            counts.weigh(weight, now_ms)
+            headers = used_weight_headers(endpoint.market, verdict.used)
+        else:
+            counts.pool(endpoint.pool, now_ms)
+            headers = {}
         kind = "application/json;charset=UTF-8" if endpoint.market is Market.SPOT else "application/json"
         if verdict.status != 200:
             if verdict.retry_after_s is not None:
@@ -149,6 +172,9 @@ class Exchange:
         if endpoint.name == "klines":
             rows = self.rows(kline_query(market, call.params, micros=micros), now_ms)
             return Answer(200, rows_body(rows), headers, kind, rows)
+        if endpoint.pool is not None:
+            rows = self._series(endpoint, call.params, now_ms)
+            return Answer(200, rows_body(rows), headers, kind, rows)
         if endpoint.name == "exchangeInfo":
             symbols = self.source.symbols(market, now_ms)
             query = info_query(market, call.params, symbols)
@@ -158,6 +184,14 @@ class Exchange:
         if endpoint.name == "time":
             return Answer(200, json.dumps({"serverTime": time}, separators=(",", ":")).encode(), headers, kind)
         return Answer(200, b"{}", headers, kind)
+
+    def _series(self, endpoint: Endpoint, params: Params, now_ms: int) -> list[str]:
+        series = self.source.series
+        if endpoint.name == "fundingRate":
+            return series.funding(funding_query(params), now_ms)
+        if endpoint.name == "fundingInfo":
+            return series.funding_info(now_ms)
+        return series.periods(period_query(endpoint.name, params), now_ms)
 
 
 def used_weight_headers(market: Market, used: int) -> dict[str, str]:

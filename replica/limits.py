@@ -26,6 +26,8 @@ class LimitRules:
         raw_per_5m: requests of any weight in five minutes, None where the exchange names no limit.
         ban_after: how many 429 in a row are answered before the address is banned.
         ban_s: length of a first ban; each further one is twice as long, up to three days.
+        funding_per_5m: requests of fundingRate and fundingInfo together, outside the weight; None for none.
+        futures_data_per_5m: requests of `/futures/data/` together, outside the weight; None for none.
         retry_after: whether 429 and 418 carry the `Retry-After` header.
     """
 
@@ -34,11 +36,13 @@ class LimitRules:
     ban_after: int = 10
     ban_s: int = 120
     retry_after: bool = True
+    funding_per_5m: int | None = None
+    futures_data_per_5m: int | None = None
 
 
 EXCHANGE_LIMITS = {
     Market.SPOT: LimitRules(6000, 300_000),
-    Market.UM: LimitRules(2400, None, retry_after=False),
+    Market.UM: LimitRules(2400, None, retry_after=False, funding_per_5m=500, futures_data_per_5m=1000),
 }
 """What the exchange's own exchangeInfo named in 2026."""
 
@@ -66,6 +70,7 @@ class _Address:
     used: int = 0
     raw_window: int = -1
     raw: int = 0
+    pools: dict[str, int] = field(default_factory=dict)
     refused: int = 0
     bans: int = 0
     banned_until_ms: int = 0
@@ -78,29 +83,38 @@ class Limiter:
     rules: LimitRules
     _addresses: OrderedDict[str, _Address] = field(default_factory=OrderedDict)
 
-    def admit(self, address: str, weight: int, now_ms: int) -> Verdict:
-        """Counts a request and says whether it may be answered. A refused one counts too."""
+    def admit(self, address: str, weight: int, now_ms: int, pool: str | None = None) -> Verdict:
+        """Counts a request and says whether it may be answered. A refused one counts too.
+
+        Args:
+            pool: the pool it also counts in, by its name in the rules; pools are counted in fixed five minutes.
+        """
         seen = self._address(address)
         minute = now_ms // MINUTE_MS
         if seen.minute != minute:
             seen.minute, seen.used = minute, 0
         if seen.raw_window != now_ms // RAW_WINDOW_MS:
             seen.raw_window, seen.raw = now_ms // RAW_WINDOW_MS, 0
+            seen.pools.clear()
         seen.used += weight
         seen.raw += 1
         if now_ms < seen.banned_until_ms:
             return self._banned(seen, now_ms)
         limit = self.rules.weight_per_minute
         raw_limit = self.rules.raw_per_5m
+        pool_limit = None
+        if pool is not None:
+            seen.pools[pool] = seen.pools.get(pool, 0) + 1
+            pool_limit = getattr(self.rules, pool)
         if limit and seen.used > limit:
             left_ms = MINUTE_MS - now_ms % MINUTE_MS
             message = self.too_much
         elif limit and raw_limit and seen.raw > raw_limit:
             left_ms = RAW_WINDOW_MS - now_ms % RAW_WINDOW_MS
-            message = (
-                f"Too many requests; current limit is {raw_limit} requests per 5 MINUTE. "
-                "Please use WebSocket Streams for live updates to avoid polling the API."
-            )
+            message = _too_many(raw_limit)
+        elif pool is not None and pool_limit is not None and seen.pools[pool] > pool_limit:
+            left_ms = RAW_WINDOW_MS - now_ms % RAW_WINDOW_MS
+            message = _too_many(pool_limit)
         else:
             seen.refused = 0
             return Verdict(200, seen.used)
@@ -146,3 +160,10 @@ class Limiter:
         if len(self._addresses) > _ADDRESSES_KEPT:
             self._addresses.popitem(last=False)
         return seen
+
+
+def _too_many(limit: int) -> str:
+    return (
+        f"Too many requests; current limit is {limit} requests per 5 MINUTE. "
+        "Please use WebSocket Streams for live updates to avoid polling the API."
+    )

@@ -96,6 +96,15 @@ class GeneratedMarket:
         days = (make(listing, day) if make else self._coarse(listing, interval_ms, day) for day in range(first, last))
         return concat(days).between(start_ms, end_ms)
 
+    def prices(self, listing: Listing, minutes: Ints) -> Ints:
+        """The open price of each of these minutes (numbers since 1970, ascending), in units of the listing's price."""
+        keys = self._keys(listing)
+        noise = np.zeros(len(minutes), dtype=np.int64)
+        for key, (period, weight) in zip(keys, _OCTAVES, strict=False):
+            noise += smooth(key, minutes, period) * weight
+        ticks = listing.base_ticks + ((noise >> 15) * listing.base_ticks >> 20)
+        return ticks * listing.tick_units
+
     def open_bar(self, listing: Listing, interval_ms: int, now_ms: int) -> Bars:
         """The bar that is being made at `now_ms`, with what has traded so far; empty in a halt or outside its life."""
         start_ms = now_ms - now_ms % interval_ms
@@ -148,12 +157,7 @@ class GeneratedMarket:
 
     def _path(self, listing: Listing, first: int, count: int) -> Ints:
         """The price path in ticks at `count` minutes from minute number `first` on."""
-        keys = self._keys(listing)
-        minutes = np.arange(first, first + count, dtype=np.int64)
-        noise = np.zeros(count, dtype=np.int64)
-        for key, (period, weight) in zip(keys, _OCTAVES, strict=False):
-            noise += smooth(key, minutes, period) * weight
-        return listing.base_ticks + ((noise >> 15) * listing.base_ticks >> 20)
+        return self.prices(listing, np.arange(first, first + count, dtype=np.int64)) // listing.tick_units
 
     def _walk(self, listing: Listing, day: int) -> _Walk:
         """The day's minutes in full, before flat bars are put in."""

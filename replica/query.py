@@ -159,7 +159,7 @@ def _only(params: Params, legal: set[str]) -> None:
             raise Refusal(-1101, f"Duplicate values for parameter '{name}' detected.")
 
 
-def _number(params: Mapping[str, str], name: str) -> int | None:
+def number(params: Mapping[str, str], name: str) -> int | None:
     text = params.get(name)
     if text is None:
         return None
@@ -171,7 +171,7 @@ def _number(params: Mapping[str, str], name: str) -> int | None:
 
 
 def _limit(market: Market, params: Mapping[str, str]) -> int:
-    limit = _number(params, "limit")
+    limit = number(params, "limit")
     if limit is None:
         return DEFAULT_LIMIT
     if limit == 0 or (market is Market.UM and limit > MAX_LIMIT[market]):
@@ -181,7 +181,7 @@ def _limit(market: Market, params: Mapping[str, str]) -> int:
 
 def _time(market: Market, params: Mapping[str, str], name: str, *, up: bool) -> int | None:
     """A bound in ms. Spot takes microseconds too; as open times are whole minutes, rounding inwards changes nothing."""
-    at = _number(params, name)
+    at = number(params, name)
     if at is None or market is Market.UM or at < _MICROS_FROM:
         return at
     return -(-at // 1000) if up else at // 1000

@@ -14,8 +14,10 @@ from gapless.errors import ConfigError
 from replica.bars import INTERVAL_MS, MINUTE_MS
 from replica.info import Symbol, SymbolFacts, spot_symbol, um_symbol
 from replica.query import KlineQuery
+from replica.recorded_series import RecordedSeries
 from replica.recording import RecordedBar, RecordedFile, aggregate_bars, find_files, just_opened, read_bars
 from replica.refusal import invalid_symbol
+from replica.series import Series
 from replica.universe import PERPETUAL_SENTINEL_MS
 from replica.vision.recorded import RecordedZips
 
@@ -46,6 +48,7 @@ class RecordedSource:
         for file in find_files(root):
             self._files.setdefault((file.market, file.symbol, file.interval), []).append(file)
         self._zips = RecordedZips(root)
+        self.series: Series = RecordedSeries(root)
         self._read = lru_cache(maxsize=_FILES_KEPT)(self._by_day)
         self._day = lru_cache(maxsize=_DAYS_KEPT)(self._make_day)
         described = _recorded_symbols(root)

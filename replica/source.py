@@ -15,6 +15,7 @@ from replica.info import Symbol, SymbolFacts, spot_symbol, um_symbol
 from replica.market import GeneratedMarket
 from replica.query import KlineQuery
 from replica.refusal import invalid_symbol
+from replica.series import GeneratedSeries, Series
 from replica.universe import PERPETUAL_SENTINEL_MS, Listing
 
 _FAR_MS = 4_102_444_800_000  # 2100-01-01
@@ -26,6 +27,10 @@ class Source(Protocol):
     @property
     def mark(self) -> str:
         """What exchangeInfo carries under `gaplessReplica`: the seed, or `recorded`."""
+
+    @property
+    def series(self) -> Series:
+        """Funding and the five-minute series."""
 
     def symbols(self, market: Market, now_ms: int) -> Mapping[str, Symbol]:
         """The symbol objects listed now, by raw symbol."""
@@ -62,6 +67,7 @@ class GeneratedSource:
 
     def __init__(self, market: GeneratedMarket, universe: tuple[Listing, ...]) -> None:
         self._market = market
+        self.series: Series = GeneratedSeries(market, universe)
         self._listings = {(listing.market, listing.raw_symbol): listing for listing in universe}
         self._events = sorted(
             {at for listing in universe for at in (listing.listed_ms, listing.delisted_ms) if at is not None}

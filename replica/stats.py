@@ -13,6 +13,24 @@ _MINUTES_KEPT = 1440
 
 
 @dataclass(slots=True)
+class PoolStats:
+    """Requests of one five-minute pool, by the exchange's clock."""
+
+    total: int = 0
+    most: int = 0
+    window: int = -1
+    in_window: int = 0
+
+    def count(self, now_ms: int) -> None:
+        window = now_ms // 300_000
+        if window != self.window:
+            self.window, self.in_window = window, 0
+        self.total += 1
+        self.in_window += 1
+        self.most = max(self.most, self.in_window)
+
+
+@dataclass(slots=True)
 class MarketStats:
     """Counts of one market since the start or the last reset."""
 
@@ -22,6 +40,11 @@ class MarketStats:
     weight: int = 0
     max_minute: int = 0
     minutes: OrderedDict[int, int] = field(default_factory=OrderedDict)
+    pools: dict[str, PoolStats] = field(default_factory=dict)
+
+    def pool(self, name: str, now_ms: int) -> None:
+        """Counts a request of a five-minute pool."""
+        self.pools.setdefault(name, PoolStats()).count(now_ms)
 
     def weigh(self, weight: int, now_ms: int) -> None:
         minute = now_ms // 60_000
@@ -40,6 +63,7 @@ class MarketStats:
             "refused_429": self.statuses[429],
             "refused_418": self.statuses[418],
             "rows": self.rows,
+            "pools": {name: {"requests": pool.total, "max_5m": pool.most} for name, pool in sorted(self.pools.items())},
             "weight_total": self.weight,
             "weight_max_minute": self.max_minute,
             "weight_by_minute": {iso(minute * 60_000): used for minute, used in self.minutes.items()},

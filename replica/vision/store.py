@@ -51,7 +51,10 @@ def exists(source: Source, file: ArchiveFile) -> bool:
     """Whether the exchange makes this file at all, sooner or later."""
     if source.recorded_zip(file.path) is not None:
         return True
-    return file.kind == KLINES and source.archived(file.market, file.symbol, file.interval, file.period)
+    if file.kind == KLINES:
+        return source.archived(file.market, file.symbol, file.interval, file.period)
+    span = source.series.archive_span(file.kind, file.symbol)
+    return span is not None and span.intersect(file.period) is not None
 
 
 def available_ms(source: Source, file: ArchiveFile) -> int:
@@ -73,6 +76,8 @@ def original(source: Source, file: ArchiveFile) -> Zipped:
 def csv_of(source: Source, file: ArchiveFile) -> bytes:
     """The file's text with the header and the unit of its time: spot klines have none and count microseconds from 2025
     on, USD-M klines have one from May 2022 on and count milliseconds."""
+    if file.kind != KLINES:
+        return source.series.archive_csv(file.kind, file.symbol, file.period)
     micros = file.market is Market.SPOT and file.period.start_ms >= _SPOT_MICROS_FROM_MS
     lines = source.archive_csv(file.market, file.symbol, file.interval, file.period, micros=micros)
     headed = file.market is Market.UM and file.period.start_ms >= _UM_HEADER_FROM_MS
