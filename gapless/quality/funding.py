@@ -22,7 +22,7 @@ _WHOLE_HOURS = np.array([1, 2, 3, 4, 6, 8])  # what divides the day; a distance 
 
 @dataclass(frozen=True, slots=True)
 class _Hole:
-    """No settlement is stored in `window`, in which there must have been `count` at the least."""
+    """No settlement is there in `window`, in which there would be `count` by the longer interval around it."""
 
     window: Window
     count: int
@@ -41,6 +41,8 @@ def missing_settlements(
     where the next settlement can have been to the next one that is there. So a settlement that is missing just where
     the interval changes leaves no hole when the two around it are no farther apart than the longer interval: it looks
     just like a change one settlement later or earlier.
+    Where intervals are not known, one that lasted for a single distance between shorter ones looks like a hole. Of an
+    interval that began and ended within a hole nothing can be seen until the hole is filled: look again then.
 
     Before the first and after the last row a hole is told by that row's interval alone. Rows around the window are
     welcome: they make neighbours of them.
@@ -60,7 +62,7 @@ def count_missing_settlements(
     window: Window,
     life: Window,
 ) -> int:
-    """How many settlements are missing at the least: where intervals differ around a hole, the longer one counts."""
+    """How many settlements are missing, as if the longer of the intervals around a hole held throughout it."""
     return sum(hole.count for hole in _holes(ts_ms, interval_hours, window, life))
 
 
