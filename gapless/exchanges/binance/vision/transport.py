@@ -163,7 +163,7 @@ class Transport:
             self.requests += 1
             try:
                 async with self._session.get(url, allow_redirects=False) as answer:
-                    self._answers += 1
+                    self._answered()
                     return await self._take(answer, url, about, max_bytes)
             except (aiohttp.ClientError, OSError) as error:  # TimeoutError is an OSError
                 raise self._no_reply(error, url, about) from error
@@ -220,7 +220,7 @@ class Transport:
         async with self._gate:
             if self._outages != outages:
                 return True
-            if self._answers != answers and self._away_since_s is None:
+            if self._answers != answers:
                 return False
             pause_s = _FIRST_PAUSE_S
             while not await self._probe():
@@ -236,12 +236,7 @@ class Transport:
                     )
                 await self._sleep(max(_SHORTEST_PAUSE_S, min(pause_s * (0.5 + self._jitter() / 2), left_s)))
                 pause_s = min(pause_s * 2, _LONGEST_PAUSE_S)
-            if self._away_since_s is None:
-                return False
-            self._tell(f"the network is back after {self._monotonic() - self._away_since_s:.0f} s")
-            self._away_since_s = None
-            self._outages += 1
-            return True
+            return self._outages != outages
 
     async def _probe(self) -> bool:
         """Whether anything answers at the archive's address, whatever it says."""
@@ -252,10 +247,18 @@ class Transport:
         timeout = aiohttp.ClientTimeout(total=self._timeout_s)
         try:
             async with session.head(self._probed, allow_redirects=False, timeout=timeout):
-                self._answers += 1
+                self._answered()
                 return True
         except (aiohttp.ClientError, OSError):
             return False
+
+    def _answered(self) -> None:
+        """Something came from the archive's side: the network is there."""
+        self._answers += 1
+        if self._away_since_s is not None:
+            self._tell(f"the network is back after {self._monotonic() - self._away_since_s:.0f} s")
+            self._away_since_s = None
+            self._outages += 1
 
     async def _wait_as_told(self, after_s: float | None, url: URL, about: str, why: str) -> None:
         """Keep everybody from asking for as long as the server wishes."""

@@ -31,7 +31,7 @@ def zipped(text: str | bytes, obj: ArchiveObject = DAY, *, member: str | None = 
     return file.getvalue()
 
 
-def line(hour: int = 0, *, micros: bool = False, **changes: str) -> str:
+def line(hour: int = 0, micros: bool = False, /, **changes: str) -> str:
     """The bar of that hour of `DAY` as a CSV line."""
     opens = DAY.start_ms + hour * HOUR
     times = (f"{opens}000", f"{opens + HOUR}000") if micros else (str(opens), str(opens + HOUR))

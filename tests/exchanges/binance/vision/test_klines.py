@@ -201,7 +201,7 @@ def test_a_file_of_which_no_row_has_the_right_number_of_values_is_broken(text: s
 
 
 def test_units_are_told_for_each_row_by_magnitude() -> None:
-    mixed = [line(hour, micros=hour % 2 == 1) for hour in range(24)]
+    mixed = [line(hour, hour % 2 == 1) for hour in range(24)]
     assert is_fast("\n".join(mixed))
     assert parse("\n".join(mixed)).bars.equals(parse("\n".join(ROWS)).bars)
     patient = parse("\n".join(mixed).replace(",", ", "))
