@@ -24,20 +24,25 @@ class Scope:
     """The series that a receipt covers: only those that were taken whole.
 
     Attributes:
-        groups: sets of symbols that share a set of intervals, as `(intervals, symbols)`, each sorted, in order.
+        groups: sets of symbols that share a set of intervals, as `(intervals, symbols)`, each sorted, in order. The one
+            interval of datasets that have none (funding, metrics) is empty.
     """
 
-    groups: tuple[tuple[tuple[Interval, ...], tuple[str, ...]], ...]
+    groups: tuple[tuple[tuple[str, ...], tuple[str, ...]], ...]
 
     @classmethod
     def of(cls, series: Iterable[tuple[str, Interval | str]]) -> Scope:
-        """From pairs of symbol and interval."""
-        by_symbol: dict[str, set[Interval]] = defaultdict(set)
+        """From pairs of symbol and interval.
+
+        Raises:
+            ValueError: an interval is none of the six, nor empty.
+        """
+        by_symbol: dict[str, set[str]] = defaultdict(set)
         for symbol, interval in series:
-            by_symbol[symbol].add(Interval(interval))
-        by_intervals: dict[tuple[Interval, ...], list[str]] = defaultdict(list)
+            by_symbol[symbol].add(Interval(interval) if interval else "")
+        by_intervals: dict[tuple[str, ...], list[str]] = defaultdict(list)
         for symbol in sorted(by_symbol):
-            by_intervals[tuple(each for each in ALL_INTERVALS if each in by_symbol[symbol])].append(symbol)
+            by_intervals[tuple(each for each in ("", *ALL_INTERVALS) if each in by_symbol[symbol])].append(symbol)
         return cls(tuple(sorted((intervals, tuple(symbols)) for intervals, symbols in by_intervals.items())))
 
     @classmethod
@@ -47,7 +52,7 @@ class Scope:
         return cls.of((symbol, interval) for symbol in symbols for interval in wanted)
 
     @property
-    def series(self) -> frozenset[tuple[str, Interval]]:
+    def series(self) -> frozenset[tuple[str, str]]:
         return frozenset((s, i) for intervals, symbols in self.groups for s in symbols for i in intervals)
 
     @property
@@ -64,7 +69,9 @@ class Draft:
         batch_key: 16 hex digits that name the piece of work (`gapless.domain.receipts.Batch.key`).
         scope: the series it brings, failed ones left out.
         complete: whether the whole window was over when it was read.
-        digest: content digest of all bars offered (`gapless.domain.schema.content_digest`).
+        digest: content digest of all rows offered (`gapless.domain.schema.content_digest`).
+        dataset: the receipt's, which need not be the rows': what a history loads counts for no hourly window, so its
+            receipts are of `history:ohlcv`.
     """
 
     batch_key: str
@@ -87,7 +94,8 @@ class Counts:
     """What became of the rows of a load: `rows = loaded + restated + unchanged + outranked`.
 
     Attributes:
-        loaded: new ones. restated: those that replaced a stored bar of other values. unchanged: stored already.
+        loaded: new ones. restated: those that replaced a stored row of other values. unchanged: stored already, or
+            stored but for nulls that they filled in.
         outranked: different from what a better source had stored, which stays.
         quarantined: refused rows of the batch, stored in `quarantine`.
     """

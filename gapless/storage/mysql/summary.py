@@ -1,15 +1,18 @@
-"""What is stored, in a few numbers: for `make run`'s table and for lag."""
+"""What is stored, in a few numbers: for `make run`'s table, for lag, and for coverage."""
 
 from __future__ import annotations
 
 import contextlib
 from collections import defaultdict
+from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from sqlalchemy import Connection, func, select
+import pyarrow as pa
+from sqlalchemy import ColumnClause, Connection, column, func, literal, select, table
 
+from gapless.domain.datasets import Dataset
 from gapless.domain.instrument import Market, market_of
 from gapless.domain.interval import ALL_INTERVALS, Interval
 from gapless.domain.window import Window
@@ -99,6 +102,69 @@ def count_quarantined(db: MySql, *, since_ms: int = 0) -> dict[str, int]:
 
 
 def count_restatements(db: MySql) -> dict[str, int]:
-    """How many bars were restated, by store (`mysql`, `lake`)."""
-    statement = select(restatement.c.store, func.count()).group_by(restatement.c.store).order_by(restatement.c.store)
-    return dict(db.run("counting restated bars", lambda c: [(row[0], row[1]) for row in c.execute(statement)]))
+    """How many rows were restated, by store (`mysql`, `lake`)."""
+    return _count_by_store(db, applied=True)
+
+
+def count_outranked(db: MySql) -> dict[str, int]:
+    """How many different values were refused because their source ranks lower, by store (`mysql`, `lake`)."""
+    return _count_by_store(db, applied=False)
+
+
+def _count_by_store(db: MySql, *, applied: bool) -> dict[str, int]:
+    c = restatement.c
+    statement = select(c.store, func.count()).where(c.applied == applied).group_by(c.store)
+    counted = db.run("counting restated rows", lambda connection: connection.execute(statement).all())
+    return dict(sorted((row[0], row[1]) for row in counted))
+
+
+def count_days(
+    db: MySql,
+    dataset: Dataset,
+    exchange: str,
+    window: Window,
+    symbols: Collection[str] | None = None,
+    intervals: Collection[str] | None = None,
+) -> pa.Table:
+    """How many rows of each series are stored on each UTC day of the window.
+
+    Args:
+        window: of open times (`ts`).
+        intervals: of bars; other datasets have none, and theirs is empty in the answer.
+
+    Returns:
+        Columns `symbol`, `interval` (strings), `day` (date32), `rows` (int64), in that order; days without any are
+        absent.
+
+    Raises:
+        StorageError: the server did not answer for as long as retries last.
+    """
+    series = [column("symbol"), column("interval") if dataset is Dataset.OHLCV else literal("")]
+    ts: ColumnClause[datetime] = column("ts")
+    day = func.date(ts)
+    statement = (
+        select(*series, func.to_days(day) - func.to_days("1970-01-01"), func.count())
+        .select_from(table(dataset))
+        .where(
+            column("exchange") == exchange,
+            ts >= moment(window.start_ms + -window.start_ms % 1000),
+            ts < moment(window.end_ms + -window.end_ms % 1000),
+        )
+        .group_by(*(each for each in series if each.key is not None), day)
+    )
+    if symbols is not None:
+        statement = statement.where(series[0].in_(sorted(symbols)))
+    if intervals is not None and dataset is Dataset.OHLCV:
+        statement = statement.where(series[1].in_([str(each) for each in intervals]))
+    found = db.run(
+        f"counting the stored rows of {exchange} {dataset} {window} by day", lambda c: c.execute(statement).all()
+    )
+    counted = pa.table(
+        {
+            "symbol": pa.array([row[0] for row in found], pa.string()),
+            "interval": pa.array([row[1] for row in found], pa.string()),
+            "day": pa.array([row[2] for row in found], pa.int32()).cast(pa.date32()),
+            "rows": pa.array([row[3] for row in found], pa.int64()),
+        }
+    )
+    return counted.sort_by([(name, "ascending") for name in ("symbol", "interval", "day")])

@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 from gapless.domain.interval import Interval
 from gapless.domain.schema import OHLCV, OHLCV_KEY, OHLCV_VALUES, Source, knowledge, sort_bars
 from gapless.errors import ValidationError
-from gapless.storage.mysql.diff import diff, prepare
+from gapless.storage.mysql.diff import diff
+from gapless.storage.mysql.prepare import prepare
 from tests.storage.mysql.bars import DAY, HOUR, make_bars, with_source, with_value
 
 KEYS = st.tuples(

@@ -19,6 +19,8 @@ from gapless.storage.mysql import (
     MySql,
     RefusedRow,
     bulk,
+    count_outranked,
+    count_restatements,
     load_bars,
     load_coverage,
     loader,
@@ -26,6 +28,7 @@ from gapless.storage.mysql import (
     record_quarantine,
 )
 from gapless.storage.mysql.bulk import Sent
+from gapless.storage.mysql.reader import Span
 from gapless.storage.mysql.receipts import receipt_id
 from tests.storage.mysql.bars import DAY, HOUR, draft_for, make_bars, with_source, with_value
 
@@ -129,7 +132,37 @@ def test_a_lower_rank_never_replaces_and_is_counted(database: MySql) -> None:
     outcome = load_bars(database, streamed, draft_for(streamed, key="f" * 16))
     assert (outcome.counts.outranked, outcome.counts.restated) == (60, 0)
     assert read_all(database, settled).equals(settled)
-    assert rows(database, "SELECT COUNT(*) FROM restatement") == [(0,)]
+    assert (count_restatements(database), count_outranked(database)) == ({}, {"mysql": 60})
+
+
+def test_a_refusal_is_on_record_once_with_what_stands(database: MySql) -> None:
+    settled = make_bars([BTC], HOUR, source=Source.REST)
+    first = load_bars(database, settled, draft_for(settled))
+    archived = with_source(with_value(settled, 3, "close", Decimal("0.5")), Source.VISION)
+    streamed = with_source(with_value(settled, 3, "close", Decimal("0.25")), Source.STREAM)
+    [second, third] = [
+        load_bars(database, bars, draft_for(bars, key=key * 16)) for bars, key in ((archived, "b"), (streamed, "c"))
+    ]
+    for bars, key in ((archived, "b"), (streamed, "c"), (archived, "d")):
+        again = load_bars(database, bars, draft_for(bars, key=key * 16))
+        assert again.added == (key == "d")  # a batch that has no receipt yet
+    noted = rows(
+        database,
+        "SELECT applied, store, old_values, new_values, old_source, new_source, old_receipt_id, receipt_id "
+        "FROM restatement ORDER BY id",
+    )
+    stands = f"{settled['close'][3].as_py():.8f}"
+    assert [(row[0], row[1]) for row in noted] == [(0, "mysql")] * 2
+    assert [json.loads(str(row[2]))["close"] for row in noted] == [stands, stands]
+    assert [json.loads(str(row[3]))["close"] for row in noted] == ["0.50000000", "0.25000000"]
+    rest, vision, stream = (int(source) for source in (Source.REST, Source.VISION, Source.STREAM))
+    assert [row[4:6] for row in noted] == [(rest, vision), (rest, stream)]
+    assert [row[6:] for row in noted] == [(first.receipt_id, second.receipt_id), (first.receipt_id, third.receipt_id)]
+    # What stands has changed: that the archive differs from that too is news.
+    restated = with_value(settled, 3, "close", Decimal("0.75"))
+    load_bars(database, restated, draft_for(restated, key="e" * 16))
+    load_bars(database, archived, draft_for(archived, key="f" * 16))
+    assert (count_restatements(database), count_outranked(database)) == ({"mysql": 1}, {"mysql": 3})
 
 
 def test_a_settled_word_confirms_what_the_stream_had_right(database: MySql) -> None:
@@ -187,7 +220,7 @@ def test_refused_rows_are_stored_once_with_their_payload(database: MySql) -> Non
 
 def test_bars_of_another_market_than_the_draft_says_are_refused(database: MySql) -> None:
     bars = make_bars(["BTC/USDT"], HOUR)
-    with pytest.raises(ValidationError, match="these are bars of binance spot"):
+    with pytest.raises(ValidationError, match="these are rows of binance spot"):
         load_bars(database, bars, draft_for(make_bars([BTC], HOUR)))
 
 
@@ -204,7 +237,7 @@ def test_a_row_that_another_program_slips_in_stops_the_load(database: MySql, mon
 
     monkeypatch.setattr("gapless.storage.mysql.loader.replace_rows", slip_in)
     with pytest.raises(
-        StorageError, match="60 bars were to be written, 0 of them over stored ones, but MySQL says 60 and 1"
+        StorageError, match="60 rows were to be written, 0 of them over stored ones, but MySQL says 60 and 1"
     ):
         load_bars(database, bars, draft_for(bars))
     assert rows(database, "SELECT COUNT(*) FROM ohlcv") == [(0,)]
@@ -214,9 +247,9 @@ def test_a_row_that_another_program_slips_in_stops_the_load(database: MySql, mon
 def test_a_days_bar_does_not_make_the_minutes_of_the_day_be_read(
     database: MySql, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    asked: list[tuple[Interval, int, int]] = []
+    asked: list[Span] = []
     real = loader.read_stored
-    monkeypatch.setattr(loader, "read_stored", lambda c, e, s, wanted: real(c, e, s, asked.extend(wanted) or asked))
+    monkeypatch.setattr(loader, "read_stored", lambda *args: real(*args[:-1], asked.extend(args[-1]) or asked))
     bars = pa.concat_tables([make_bars([BTC], DAY, [Interval.D1]), make_bars([BTC], HOUR)])
     load_bars(database, bars, draft_for(bars))
     spans = {interval: last - first for interval, first, last in asked}
