@@ -14,7 +14,7 @@ import pyarrow.compute as pc
 from gapless.domain.datasets import SHAPES, Dataset, Shape
 from gapless.domain.interval import Interval
 from gapless.domain.window import DAY_MS, Window
-from gapless.errors import StorageError
+from gapless.errors import StorageError, ValidationError
 from gapless.storage.lake import layout, zones
 from gapless.storage.lake.forms import Forms
 from gapless.storage.lake.layout import Form, LakeObject, Month
@@ -197,7 +197,13 @@ class BarLake:
                 for found in self._objects(dataset, exchange, interval, window)
                 if found.bucket is None or buckets is None or found.bucket in buckets
             )
-        return in_order(shape, pa.concat_tables(parts), side="stored")
+        try:
+            return in_order(shape, pa.concat_tables(parts), side="stored")
+        except ValidationError as error:
+            raise StorageError(
+                f"{self.store.root_uri}/{dataset} {window}: {error}. Objects of a month in days and in buckets lie side "
+                "by side: move one of the two to the lake's _superseded/"
+            ) from error
 
     def _read_object(
         self, target: LakeObject, shape: Shape, symbols: frozenset[str] | None, window: Window

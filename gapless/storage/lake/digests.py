@@ -45,10 +45,10 @@ class DigestStream:
         self._whole = hashlib.sha256()
         self.series: list[SeriesDigest] = []
 
-    def update(self, rows: pa.Table) -> None:
-        """More rows, all of each series and day that they touch."""
+    def update(self, rows: pa.Table, series: np.ndarray) -> None:
+        """More rows, all of each series and day that they touch; `series` says where each series begins."""
         rows = rows.combine_chunks()
-        starts = _part_starts(rows, self._shape)
+        starts = _part_starts(rows, series)
         ends = np.append(starts[1:], rows.num_rows)
         part = 0
         while part < len(starts):
@@ -77,12 +77,12 @@ class DigestStream:
 def digests(rows: pa.Table, shape: Shape) -> tuple[str, tuple[SeriesDigest, ...]]:
     """The content digest of all of `rows` (in canonical order), and one for each series and day in it."""
     stream = DigestStream(shape)
-    stream.update(rows)
+    stream.update(rows, series_starts(rows, shape))
     return stream.whole(), tuple(stream.series)
 
 
-def _part_starts(rows: pa.Table, shape: Shape) -> np.ndarray:
+def _part_starts(rows: pa.Table, series: np.ndarray) -> np.ndarray:
     """Row numbers at which another series or another UTC day begins."""
     days = times(rows) // DAY_MS
     new_day = np.flatnonzero(days[1:] != days[:-1]) + 1 if len(days) else np.empty(0, np.int64)
-    return np.union1d(series_starts(rows, shape), new_day)
+    return np.union1d(series, new_day)

@@ -48,7 +48,7 @@ def writer_of(sink: Any, shape: Shape) -> pq.ParquetWriter:
         use_dictionary=[f.name for f in shape.schema if pa.types.is_string(f.type) or f.name in _DICTIONARY],
         column_encoding={f.name: "DELTA_BINARY_PACKED" for f in shape.schema if _delta(f)},
         write_page_checksum=True,
-        write_statistics=True,
+        write_statistics=[*shape.key],  # what is searched by; those of values cost a seventh of the time
         store_schema=False,
         store_decimal_as_integer=False,
     )
@@ -203,7 +203,7 @@ def series_starts(rows: pa.Table, shape: Shape) -> np.ndarray:
 
 
 def row_groups(starts: np.ndarray, rows: int) -> Iterator[tuple[int, int]]:
-    """Bounds of the row groups: as many whole series as fit; a series that is larger is cut."""
+    """Bounds of the row groups: as many whole series as fit; a series that is larger is cut. `starts` begins with 0."""
     begin = 0
     while begin < rows:
         limit = begin + ROW_GROUP_ROWS

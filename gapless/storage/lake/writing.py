@@ -8,6 +8,7 @@ from decimal import Decimal
 from types import TracebackType
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 
 from gapless.domain.datasets import Shape
@@ -53,6 +54,7 @@ class ObjectWriter:
         self._shape = shape
         self._digests = DigestStream(shape)
         self._pending = shape.schema.empty_table()
+        self._starts = np.zeros(1, np.int64)
         self._prints: list[tuple[int, ...]] = []
         self._series = 0
         self.rows = 0
@@ -71,17 +73,20 @@ class ObjectWriter:
         if not rows.num_rows:
             return
         rows = canonical(rows, self._shape).combine_chunks()
-        self._digests.update(rows)
-        self._series += len(series_starts(rows, self._shape))
+        starts = series_starts(rows, self._shape)
+        self._digests.update(rows, starts)
+        self._series += len(starts)
         self.rows += rows.num_rows
+        starts = np.union1d(self._starts, starts + self._pending.num_rows)
         held = pa.concat_tables([self._pending, rows]) if self._pending.num_rows else rows
         done = 0
-        for start, end in row_groups(series_starts(held, self._shape), held.num_rows):
+        for start, end in row_groups(starts, held.num_rows):
             if start + ROW_GROUP_ROWS >= held.num_rows:
                 break  # the last group so far: the next series may fit in
             self._group(held.slice(start, end - start))
             done = end
-        self._pending = held.slice(done)
+        # A series that was cut goes on at the row group's beginning.
+        self._pending, self._starts = held.slice(done), np.union1d([0], starts[starts >= done] - done)
 
     def finish(self) -> Contents:
         """Write the rest and the footer, and close the file."""
