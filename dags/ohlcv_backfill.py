@@ -149,6 +149,7 @@ def ohlcv_backfill() -> None:
         from gapless_airflow import history
         from gapless_airflow.steps import all_from_xcom
 
+        history.require_plan(request, planned)
         if context["params"]["dry_run"]:
             print("Dry run: the summary is in the log of plan.")
             return

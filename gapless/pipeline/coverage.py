@@ -9,7 +9,6 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 import msgspec
 import numpy as np
 import pyarrow as pa
-from sqlalchemy import func, select
 
 from gapless.domain.instrument import Instrument, Market
 from gapless.domain.interval import ALL_INTERVALS, Interval
@@ -26,7 +25,7 @@ from gapless.pipeline.runtime import EXCHANGE, Runtime
 from gapless.pipeline.watchlist import read_watchlist
 from gapless.storage.mysql import Gap, Life, count_days, read_gaps, read_instruments, read_lives
 from gapless.storage.mysql.archive import read_archive_days
-from gapless.storage.mysql.books import instrument, ms_of
+from gapless.storage.mysql.instruments import last_seen_ms
 
 BEGINNING_MS = 1_483_228_800_000
 """2017-01-01: the exchange opened in July of that year."""
@@ -102,14 +101,8 @@ def known_time(rt: Runtime, market: Market | None, *, enough_ms: int | None) -> 
     Args:
         enough_ms: a moment that is known to be past when the books say a later one; None: now is wanted.
     """
-    table = instrument.c
-    seen = rt.db.run(
-        "reading when the exchange was last asked",
-        lambda connection: connection.execute(
-            select(func.max(table.seen_at)).where(table.exchange == EXCHANGE)
-        ).scalar(),
-    )
-    recorded = None if seen is None else ms_of(seen)
+    seen = [last_seen_ms(rt.db, EXCHANGE, each) for each in ([market] if market else Market)]
+    recorded = max((each for each in seen if each is not None), default=None)
     if recorded is not None and enough_ms is not None and enough_ms <= recorded:
         return recorded
     try:

@@ -122,8 +122,9 @@ def run_batch(context: Mapping[str, Any], batch: BackfillRequest) -> BackfillRep
     from gapless.cli.backfill_progress import BackfillProgress
     from gapless.pipeline.backfill import run as engine
 
-    with step(context) as runtime, BackfillProgress(sys.stdout) as progress:
-        report = engine.run_backfill(runtime, batch, progress)
+    with step(context) as runtime:
+        with BackfillProgress(sys.stdout) as progress:
+            report = engine.run_backfill(runtime, batch, progress)
         print_report(report, as_json=False, title=str(batch))
         waits = [failure for failure in report.errors if failure.kind in _WAITS]
         if waits:
@@ -156,6 +157,16 @@ def print_coverage(context: Mapping[str, Any], request: BackfillRequest, batches
         rows = cover_request(runtime, request, survey(runtime, request))
     print(request)
     Console(file=sys.stdout, width=160).print(coverage_table(rows))
+
+
+def require_plan(request: object, planned: object) -> None:
+    """Ends the last task where there is nothing to tell, because an earlier one failed.
+
+    Raises:
+        AirflowFailException: `check_form` or `plan` left nothing.
+    """
+    if request is None or planned is None:
+        raise AirflowFailException("Nothing was planned: the log of check_form or plan says why.")
 
 
 def reports_by_batch(fetched: Any) -> dict[BackfillRequest, BackfillReport]:

@@ -109,7 +109,7 @@ class Runs:
 
     def __call__(self, dag_id: str = "ohlcv_backfill", **more: Any) -> Any:
         Runs.moment += timedelta(milliseconds=1)
-        return self.dags[dag_id].test(run_after=Runs.moment, **more)
+        return self.dags[dag_id].test(run_after=Runs.moment, logical_date=None, **more)
 
     def form(self, **fields: Any) -> Any:
         return self(run_conf={**FORM, **fields})
@@ -194,7 +194,7 @@ def test_a_form_that_cannot_be_is_explained_and_not_retried(
     run = runs.form(**fields)
     assert run.state == "failed"
     assert states(run)["check_form"] == ["failed"]
-    assert engine.planned == []
+    assert engine.planned == engine.covered == []
     assert said in "".join(capfd.readouterr())
 
 
