@@ -19,7 +19,8 @@ import pytest
 from gapless.config import Settings, load_settings
 from gapless.domain.instrument import Market
 from gapless.domain.interval import parse_intervals
-from gapless.domain.window import Window
+from gapless.domain.window import Window, parse_time
+from gapless.pipeline.backfill import BackfillReport, BackfillRequest, run_backfill
 from gapless.pipeline.plan import plan_window
 from gapless.pipeline.run import EtlReport, run_etl
 from gapless.pipeline.runtime import Runtime
@@ -29,6 +30,28 @@ from tests.fixtures.replica import ReplicaFactory, ReplicaHandle
 
 NOON = Window.of("2026-11-15T11:00", "2026-11-15T12:00")
 """The last whole hour by the replica's frozen clock (12:30:30); the hour that closes a 4h bar."""
+
+
+@dataclass
+class Told:
+    """A watch that remembers what it was told."""
+
+    said: list[str]
+    objects: list[str] = field(default_factory=list)
+
+    def plan(self, objects: int, rows: int) -> None: ...
+
+    def object_done(self, name: str, bytes: int) -> None:
+        self.objects.append(name)
+
+    def rows_done(self, rows: int) -> None: ...
+
+    def waiting(self, what: str | None) -> None:
+        if what:
+            self.said.append(what)
+
+    def say(self, line: str) -> None:
+        self.said.append(line)
 
 
 @dataclass
@@ -58,6 +81,19 @@ class Installation:
             batches = plan_window(rt, window, market=market, symbols=symbols.split(","), intervals=chosen)
             return run_etl(rt, batches, on_step=self.said.append, on_batch=lambda done, total: None)
 
+    def backfill(self, start: str, end: str, *, symbols: str = "BTC/USDT:USDT", **options: Any) -> BackfillReport:
+        """A backfill in this process; options as of `BackfillRequest`, intervals as on the command line."""
+        intervals = parse_intervals(options.pop("intervals", "1m"))
+        request = BackfillRequest(
+            symbols=tuple(symbols.split(",")),
+            intervals=intervals,
+            start_ms=parse_time(start),
+            end_ms=parse_time(end),
+            **options,
+        )
+        with self.open() as rt:
+            return run_backfill(rt, request, Told(self.said))
+
     @property
     def environment(self) -> dict[str, str]:
         """The environment that makes another process work on this installation."""
@@ -67,6 +103,8 @@ class Installation:
             "GAPLESS_VAR_DIR": str(self.settings.var_dir),
             "GAPLESS_BINANCE_SPOT_REST_URL": self.settings.binance_spot_rest_url,
             "GAPLESS_BINANCE_UM_REST_URL": self.settings.binance_um_rest_url,
+            "GAPLESS_BINANCE_VISION_URL": self.settings.binance_vision_url,
+            "GAPLESS_BINANCE_VISION_LIST_URL": self.settings.vision_list_url or "",
             "GAPLESS_SYMBOLS_FILE": str(self.settings.symbols_file),
         }
         return {**os.environ, **names}
@@ -137,6 +175,7 @@ def make_installation(tmp_path: Path, mysql_servers: Any) -> Iterator[MakeInstal
             "lake_uri": f"file://{home}/lake",
             "binance_spot_rest_url": exchange.spot_rest,
             "binance_um_rest_url": exchange.um_rest,
+            "binance_vision_url": exchange.vision,
             **settings,
         }
         return Installation(load_settings(**values), db, exchange)

@@ -29,8 +29,9 @@ def cover_request(rt: Runtime, request: BackfillRequest, found: Survey) -> list[
             gaps[gap.symbol, gap.interval].append(gap)
     ordered = sorted(found.series, key=lambda one: (one.symbol, one.interval.ms if one.interval else 0))
     return [
-        cover(series, found.window, ledger.get((series.symbol, series.label), []), gaps[series.symbol, series.label])
+        cover(series, over, ledger.get((series.symbol, series.label), []), gaps[series.symbol, series.label])
         for series in ordered
+        if (over := found.window_of(series)) is not None
     ]
 
 

@@ -6,6 +6,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import partial
 from typing import Protocol
 
 import pyarrow as pa
@@ -134,8 +135,8 @@ class LakeSink:
                 piece.month_ms,
                 bucket_for(series.dataset, series.label, series.symbol),
                 spool_dir=rt.settings.var_dir / "spool",
-                on_replaced=lambda old, new: _note(rt, old, new, applied=True),
-                on_outranked=lambda old, new: _note(rt, old, new, applied=False),
+                on_replaced=partial(_note, rt, series.dataset, True),
+                on_outranked=partial(_note, rt, series.dataset, False),
             )
         )
 
@@ -158,8 +159,8 @@ class LakeSink:
         self._stack.close()
 
 
-def _note(rt: Runtime, old: pa.Table, new: pa.Table, *, applied: bool) -> None:
-    log_lake_restatements(rt.db, old, new, applied=applied)
+def _note(rt: Runtime, dataset: Dataset, applied: bool, old: pa.Table, new: pa.Table) -> None:
+    log_lake_restatements(rt.db, old, new, dataset=dataset, applied=applied)
 
 
 def _batch(pieces: Sequence[Piece]) -> Batch:

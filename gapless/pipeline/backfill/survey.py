@@ -49,8 +49,9 @@ class Survey:
     """A request resolved.
 
     Attributes:
-        window: the request's, cut to what is over by the exchange's clock; None when nothing of it is.
-        now_ms: the exchange's clock; of a survey of the books alone the end of what they know.
+        window: the request's, as far as it has begun; None when it has not.
+        closed_ms: bars that closed by then are taken.
+        now_ms: the exchange's clock; of a survey of the books alone, when they were last told of it.
         series: everything asked for that lives in the window.
         pieces: what is left to do.
         settled: the ledger of those series, by series, month and store.
@@ -58,11 +59,16 @@ class Survey:
     """
 
     window: Window | None
+    closed_ms: int
     now_ms: int
     series: tuple[Series, ...]
     pieces: tuple[Piece, ...]
     settled: dict[tuple[str, str], dict[tuple[int, Store], Settled]] = field(default_factory=dict)
     failures: tuple[Failure, ...] = ()
+
+    def window_of(self, series: Series) -> Window | None:
+        """The open times that are asked for and over, of one series."""
+        return None if self.window is None else _over(series, self.window, self.closed_ms)
 
 
 def survey(rt: Runtime, request: BackfillRequest) -> Survey:
@@ -111,12 +117,14 @@ def _from_books(rt: Runtime, request: BackfillRequest, specs: dict[Market, str])
     Valid when the window ends before the market's instruments were last listed: no listing since then can meet it.
     """
     window = request.window
+    oldest_ms = FOR_EVER_MS
     series: list[Series] = []
     settled: dict[tuple[str, str], dict[tuple[int, Store], Settled]] = {}
     for market, spec in specs.items():
         seen_ms = last_seen_ms(rt.db, EXCHANGE, market)
         if seen_ms is None or seen_ms < window.end_ms:
             return None
+        oldest_ms = min(oldest_ms, seen_ms)
         chosen, unknown = resolve(spec, read_instruments(rt.db, EXCHANGE, market), market, window)
         lives = read_lives(rt.db, EXCHANGE, market)
         found = [each for one in chosen for each in _series_of(request, one, lives.get(one.symbol, ()))]
@@ -124,16 +132,27 @@ def _from_books(rt: Runtime, request: BackfillRequest, specs: dict[Market, str])
             return None
         series += found
         settled |= _settled(rt, request, market, window)
-    every = [(each, settled.get((each.symbol, each.label), {})) for each in series]
+    every = [
+        (each, over, settled.get((each.symbol, each.label), {}))
+        for each in series
+        if (over := _over(each, window, FOR_EVER_MS)) is not None
+    ]
     if request.into == "auto":
         # Where a month belongs depends on the day; that it is whole somewhere is all that matters here.
-        left = [piece for each, known in every for piece in _left_anywhere(each, window, known)]
+        left = [piece for each, over, known in every for piece in _left_anywhere(each, over, known)]
     else:
         store: Store = request.into
-        left = [piece for each, known in every for piece in cut_series(each, window, store_of=store, settled=known)]
+        left = [piece for each, over, known in every for piece in cut_series(each, over, store_of=store, settled=known)]
     if left:
         return None
-    return Survey(window, window.end_ms, tuple(series), (), settled)
+    return Survey(window, FOR_EVER_MS, oldest_ms, tuple(series), (), settled)
+
+
+def _over(series: Series, window: Window, closed_ms: int) -> Window | None:
+    """Bars that open in the window and had closed by `closed_ms`; one that opens just before the end belongs to it."""
+    step = series.step_ms or 1
+    end_ms = min(window.end_ms + -window.end_ms % step, closed_ms - closed_ms % step)
+    return Window(window.start_ms, end_ms) if end_ms > window.start_ms else None
 
 
 def _left_anywhere(series: Series, window: Window, known: dict[tuple[int, Store], Settled]) -> list[Piece]:
@@ -145,15 +164,15 @@ def _from_exchange(rt: Runtime, request: BackfillRequest, specs: dict[Market, st
     pieces: list[Piece] = []
     settled: dict[tuple[str, str], dict[tuple[int, Store], Settled]] = {}
     failures: list[Failure] = []
-    now_ms = 0
-    cut: Window | None = None
+    now_ms = closed_ms = 0
+    begun: Window | None = None
     for market, spec in specs.items():
         listing = refresh_market(rt, market)
         now_ms = listing.clock.now_ms()
-        over_ms = min(request.end_ms, now_ms - _SETTLE_MS[request.dataset])
-        if over_ms <= request.start_ms:
+        closed_ms = now_ms - _SETTLE_MS[request.dataset]
+        if closed_ms <= request.start_ms:
             continue
-        window = cut = Window(request.start_ms, over_ms)
+        window = begun = Window(request.start_ms, min(request.end_ms, closed_ms))
         if "all" in spec and request.source != "rest":
             asyncio.run(_find_the_dead(rt, request, market, listing.instruments))
         known = read_instruments(rt.db, EXCHANGE, market)
@@ -167,25 +186,22 @@ def _from_exchange(rt: Runtime, request: BackfillRequest, specs: dict[Market, st
         mine += [each for one in guessed for each in _series_of(request, one, ())]
         done = _settled(rt, request, market, window)
         for each in mine:
-            pieces += _pieces(rt, request, each, window, done.get((each.symbol, each.label), {}), now_ms)
+            over = _over(each, request.window, closed_ms)
+            if over is not None:
+                pieces += _pieces(rt, request, each, over, done.get((each.symbol, each.label), {}), now_ms)
         series += mine
         settled |= done
-    return Survey(cut, now_ms, tuple(series), tuple(pieces), settled, tuple(failures))
+    return Survey(begun, closed_ms, now_ms, tuple(series), tuple(pieces), settled, tuple(failures))
 
 
 def _pieces(
     rt: Runtime,
     request: BackfillRequest,
     series: Series,
-    window: Window,
+    over: Window,
     settled: dict[tuple[int, Store], Settled],
     now_ms: int,
 ) -> list[Piece]:
-    step = series.step_ms or 1
-    closed_ms = window.end_ms - window.end_ms % step
-    if closed_ms <= window.start_ms:
-        return []
-    over = Window(window.start_ms, closed_ms)
     if request.into != "auto":
         return cut_series(series, over, store_of=request.into, settled=settled)
     hot_ms = hot_since_ms(now_ms, rt.settings.hot_months)
