@@ -201,8 +201,8 @@ class BarLake:
             return in_order(shape, pa.concat_tables(parts), side="stored")
         except ValidationError as error:
             raise StorageError(
-                f"{self.store.root_uri}/{dataset} {window}: {error}. Objects of a month in days and in buckets lie side "
-                "by side: move one of the two to the lake's _superseded/"
+                f"{self.store.root_uri}/{dataset} {window}: {error}. A month lies there in days and in buckets: move "
+                "one of the two to the lake's _superseded/"
             ) from error
 
     def _read_object(

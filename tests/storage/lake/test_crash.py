@@ -16,9 +16,11 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
-from gapless.domain.interval import ALL_INTERVALS
-from gapless.domain.window import Window
+from gapless.domain.datasets import Dataset
+from gapless.domain.interval import ALL_INTERVALS, Interval
+from gapless.domain.window import Window, parse_time
 from gapless.errors import StorageError
+from gapless.storage.lake import layout
 from gapless.storage.lake.bars import BarLake
 from gapless.storage.lake.files import FileStore
 from gapless.storage.lake.locks import FileLocks
@@ -154,3 +156,116 @@ def test_a_store_that_goes_away_during_a_write_leaves_the_old_object(own_s3: S3S
     own_s3.start()
     lake.write(added())
     assert lake.write(added())[0].rows == 12 * 150
+
+
+APRIL = parse_time("2019-04-01")
+COLD = sorted(name for n in range(200) if layout.bucket_of(name := f"C{n:03}/USDT") == 7)[:4]
+
+
+def cold(folder: Path, seed: int) -> None:
+    """A bucket of a cold month, whole."""
+    with open_folder(folder / "lake").month_writer(
+        Dataset.OHLCV, "binance", Interval.M1, APRIL, 7, spool_dir=folder / "spool"
+    ) as writer:
+        for symbol in COLD:
+            writer.add(bars(symbol, "1m", "2019-04-02", 400, seed=seed))
+        writer.finish()
+
+
+def cold_for_ever(folder: str, ready: object) -> None:
+    """Restate a bucket of a cold month again and again, until killed."""
+    ready.set()  # type: ignore[attr-defined]
+    seed = 1
+    while True:
+        seed += 1
+        cold(Path(folder), seed)
+
+
+def test_a_cold_month_killed_anywhere_and_written_again_is_as_if_nothing_had_happened(tmp_path: Path) -> None:
+    rng, context, folder = random.Random(2019), processes(), tmp_path / "killed"
+    left_behind = 0
+    for round_ in range(8):
+        ready = context.Event()
+        writer = context.Process(target=cold_for_ever, args=(str(folder), ready))
+        writer.start()
+        assert ready.wait(60)
+        time.sleep(rng.uniform(0, 0.02 if round_ < 2 else 0.3))  # where it is killed is the point
+        os.kill(writer.pid or 0, signal.SIGKILL)
+        writer.join(30)
+        left_behind += len(list((folder / "spool").glob("*"))) if (folder / "spool").exists() else 0
+        seen = open_folder(folder / "lake").read(
+            Window.of("2019-04-01", "2019-05-01"), intervals=[Interval.M1], exchange="binance"
+        )
+        assert seen.num_rows in (0, 1600)
+        lying = [path.relative_to(folder / "lake").as_posix() for path in (folder / "lake/ohlcv").rglob("*")]
+        assert lying in ([], ["ohlcv/binance-1m-2019-04.07.parquet"])
+    assert left_behind > 0  # or no kill ever hit a writer at work
+    cold(folder, 1)
+    cold(tmp_path / "calm", 1)
+    open_folder(folder / "lake").store.sweep(force=True)  # type: ignore[attr-defined]
+    assert objects_under(folder / "lake") == objects_under(tmp_path / "calm" / "lake")
+    assert list((folder / "spool").iterdir()) == []
+
+
+def test_a_living_writers_spool_is_not_swept(tmp_path: Path) -> None:
+    lake = open_folder(tmp_path / "lake")
+    arguments = (Dataset.OHLCV, "binance", Interval.M1, APRIL, 7)
+    with lake.month_writer(*arguments, spool_dir=tmp_path / "spool") as first:
+        first.add(bars(COLD[0], "1m", "2019-04-02", 40))
+        with lake.month_writer(*arguments, spool_dir=tmp_path / "spool") as second:
+            second.add(bars(COLD[1], "1m", "2019-04-02", 40))
+            assert second.finish()[0].rows == 40
+        assert first.finish()[0].rows == 80
+    assert list((tmp_path / "spool").iterdir()) == []
+
+
+def limited_cold(folder: str, limit: int, answer: object) -> None:
+    """A cold month with a file size limit in place, as a full disk would."""
+    signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
+    try:
+        cold(Path(folder), 1)
+    except StorageError as error:
+        answer.put(str(error))  # type: ignore[attr-defined]
+    else:
+        answer.put("written")  # type: ignore[attr-defined]
+
+
+def test_a_spool_that_may_not_grow_is_a_clear_error_and_leaves_nothing(tmp_path: Path) -> None:
+    context = processes()
+    answer = context.Queue()
+    writer = context.Process(target=limited_cold, args=(str(tmp_path), 20_000, answer))
+    writer.start()
+    message = answer.get(timeout=60)
+    writer.join(30)
+    assert "cannot write the spool of ohlcv/binance-1m-2019-04" in message
+    assert "make room there" in message
+    assert list((tmp_path / "spool").iterdir()) == []
+    assert not (tmp_path / "lake" / "ohlcv").exists()
+
+
+def test_a_damaged_bucket_stops_the_writer_and_stays_as_it_is(tmp_path: Path) -> None:
+    cold(tmp_path, 1)
+    path = tmp_path / "lake" / "ohlcv" / "binance-1m-2019-04.07.parquet"
+    good = path.read_bytes()
+    bad = good[: len(good) // 3] + b"\xff\xff\xff\xff" + good[len(good) // 3 + 4 :]
+    path.write_bytes(bad)
+    with pytest.raises(StorageError, match=r"binance-1m-2019-04\.07\.parquet cannot be read"):
+        cold(tmp_path, 2)
+    assert path.read_bytes() == bad
+    assert list((tmp_path / "spool").iterdir()) == []
+
+
+def test_a_store_that_goes_away_can_be_finished_when_it_is_back(own_s3: S3Server, tmp_path: Path) -> None:
+    store = own_s3.store("lake", patience=Patience(total_s=1.5, first_s=0.05, most_s=0.2, connect_s=2, read_s=5))
+    lake = BarLake(store, FileLocks(tmp_path / "locks"))
+    with lake.month_writer(Dataset.OHLCV, "binance", Interval.M1, APRIL, 7, spool_dir=tmp_path / "spool") as writer:
+        for symbol in COLD:
+            writer.add(bars(symbol, "1m", "2019-04-02", 40))
+        own_s3.stop()
+        with pytest.raises(StorageError, match="see that it runs and can be reached"):
+            writer.finish()
+        own_s3.start()
+        (receipt,) = writer.finish()
+    assert (receipt.rows, receipt.added) == (160, 160)
+    assert list((tmp_path / "spool").iterdir()) == []

@@ -90,3 +90,28 @@ def test_an_exchange_name_that_would_blur_a_key_is_refused() -> None:
 def test_raw_payloads_lie_by_market_day_and_hour() -> None:
     key = layout.raw_key("ohlcv", "binance", "um", parse_time("2026-11-20T16:00"), "ab12", "cd34")
     assert key == "raw/ohlcv/binance/um/2026-11-20/16/ab12-cd34.jsonl.zst"
+
+
+def test_funding_lies_by_month_and_metrics_in_buckets() -> None:
+    assert layout.Month(Dataset.FUNDING, "binance", None, 0).whole().key == "funding_rate/binance-1970-01.parquet"
+    assert (
+        layout.Month(Dataset.METRICS, "binance", None, 0).bucket(7).key == "futures_metrics/binance-1970-01.07.parquet"
+    )
+    for key in ("funding_rate/binance-2026-11.parquet", "futures_metrics/binance-2026-11.07.parquet"):
+        found = layout.parse_key(key)
+        assert found is not None
+        assert found.key == key
+        assert key.startswith(found.month.prefix)
+    for key in (
+        "funding_rate/binance-2026-11.07.parquet",
+        "futures_metrics/binance-2026-11.parquet",
+        "funding_rate/binance-1m-2026-11.parquet",
+        "ohlcv/binance-2026-11.parquet",
+        "prices/binance-2026-11.parquet",
+    ):
+        assert layout.parse_key(key) is None
+
+
+def test_the_pieces_of_a_cold_month_are_its_buckets_or_the_whole() -> None:
+    assert layout.buckets(Dataset.OHLCV, Interval.M15) == layout.buckets(Dataset.METRICS, None) == tuple(range(16))
+    assert layout.buckets(Dataset.OHLCV, Interval.H1) == layout.buckets(Dataset.FUNDING, None) == (None,)
