@@ -10,6 +10,7 @@ import msgspec
 import numpy as np
 import pyarrow as pa
 
+from gapless.domain.datasets import Dataset
 from gapless.domain.instrument import Instrument, Market
 from gapless.domain.interval import ALL_INTERVALS, Interval
 from gapless.domain.receipts import Failure
@@ -205,8 +206,8 @@ def _stored(
 ) -> dict[_Key, StoredDays]:
     days = Window(window.start_ms - window.start_ms % DAY_MS, window.end_ms + -window.end_ms % DAY_MS)
     # MySQL first, as in reading bars: rows leave it for the lake only.
-    hot = _by_series(count_days(rt.db, "ohlcv", EXCHANGE, days, symbols, intervals))
-    cold = _by_series(read_archive_days(rt.db, "ohlcv", EXCHANGE, days, symbols, intervals))
+    hot = _by_series(count_days(rt.db, Dataset.OHLCV, EXCHANGE, days, symbols, intervals))
+    cold = _by_series(read_archive_days(rt.db, Dataset.OHLCV, EXCHANGE, days, symbols, intervals))
     nothing = (np.empty(0, np.int64), np.empty(0, np.int64))
     return {
         key: StoredDays(*hot.get(key, nothing), *cold.get(key, nothing)) for key in sorted(hot.keys() | cold.keys())
@@ -262,7 +263,7 @@ def _together(wanted: Mapping[tuple[Interval, int], list[str]]) -> Iterator[tupl
 
 def _gaps(rt: Runtime, symbols: Sequence[str], intervals: Sequence[Interval], window: Window) -> dict[_Key, list[Gap]]:
     found: dict[_Key, list[Gap]] = defaultdict(list)
-    for gap in read_gaps(rt.db, EXCHANGE, "ohlcv", window, symbols, intervals):
+    for gap in read_gaps(rt.db, EXCHANGE, Dataset.OHLCV, window, symbols, intervals):
         found[gap.symbol, Interval(gap.interval)].append(gap)
     return found
 
