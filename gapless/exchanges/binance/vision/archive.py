@@ -19,7 +19,7 @@ from gapless.domain.instrument import Market
 from gapless.domain.interval import Interval
 from gapless.errors import ExchangeError
 from gapless.exchanges.binance.vision.listing import ListPage, parse_listing
-from gapless.exchanges.binance.vision.objects import ArchiveObject, Period, folder, parse_path
+from gapless.exchanges.binance.vision.objects import ArchiveObject, Period, exists, folder, parse_path
 from gapless.exchanges.binance.vision.transport import OnWait, Transport
 
 MAX_ZIP_BYTES = 64 << 20
@@ -150,20 +150,26 @@ class Archive:
         body = await self._transport.get(self._url(f"{obj.path}.CHECKSUM"), f"{obj.path}.CHECKSUM", _MAX_CHECKSUM_BYTES)
         return None if body is None else read_checksum(body.data, obj)
 
-    async def symbols(self, market: Market, kind: str, period: Period = "month") -> list[str]:
+    async def symbols(self, market: Market, kind: str, period: Period | None = None) -> list[str]:
         """Raw symbols that the listing names, dead ones included: a hint, never the truth.
 
         Empty when there is no list address, or the listing cannot be had (said through `on_wait`).
+
+        Args:
+            period: where to look; unless given, among the months, or the days of what has no months.
         """
+        period = period or ("month" if exists(market, kind, "month") else "day")
         prefix = folder(market, kind, period)
-        pages = await self._list(prefix)
+        pages = await self._list(prefix) if exists(market, kind, period) else []
         return [each.removeprefix(prefix).rstrip("/") for page in pages for each in page.folders]
 
     async def periods(
         self, market: Market, kind: str, raw_symbol: str, interval: Interval | None, period: Period
     ) -> list[int]:
         """First moments (ms, ascending) of the months or days of one series that the listing names: a hint likewise."""
-        pages = await self._list(folder(market, kind, period, raw_symbol, interval))
+        pages = (
+            await self._list(folder(market, kind, period, raw_symbol, interval)) if exists(market, kind, period) else []
+        )
         found = (parse_path(key) for page in pages for key in page.keys)
         return sorted({obj.start_ms for obj in found if obj is not None})
 

@@ -21,7 +21,7 @@ METRICS = "metrics"
 _FOLDERS = {Market.SPOT: "data/spot", Market.UM: "data/futures/um"}
 _MARKETS = {folder: market for market, folder in _FOLDERS.items()}
 _PERIODS: dict[Period, str] = {"month": "monthly", "day": "daily"}
-_EXISTS: frozenset[tuple[Market, str, Period]] = frozenset(
+_KINDS: frozenset[tuple[Market, str, Period]] = frozenset(
     {
         (Market.SPOT, KLINES, "month"),
         (Market.SPOT, KLINES, "day"),
@@ -61,7 +61,7 @@ class ArchiveObject:
     start_ms: int
 
     def __post_init__(self) -> None:
-        if (self.market, self.kind, self.period) not in _EXISTS or (self.interval is None) == (self.kind == KLINES):
+        if not exists(self.market, self.kind, self.period) or (self.interval is None) == (self.kind == KLINES):
             raise ConfigError(
                 f"the archive has no {self.kind} of {self.market} by {self.period} "
                 f"({'with an interval' if self.interval else 'without an interval'}): it has klines of spot and um by "
@@ -128,6 +128,11 @@ def folder(
     """
     parts = (_FOLDERS[market], _PERIODS[period], kind, raw_symbol, interval)
     return "".join(f"{part}/" for part in parts if part is not None)
+
+
+def exists(market: Market, kind: str, period: Period) -> bool:
+    """Whether the archive has this kind by that period at all."""
+    return (market, kind, period) in _KINDS
 
 
 def parse_path(path: str) -> ArchiveObject | None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import random
+import ssl
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
@@ -154,15 +155,19 @@ class Transport:
                 raise self._error(url, about, f"{why}; gave up after {failures} attempts") from None
             await self._pause(failures)
 
-    async def _send(self, url: URL, about: str, max_bytes: int) -> Body | None:
+    def _opened(self) -> aiohttp.ClientSession:
         if self._session is None:
             raise RuntimeError("the archive client is used inside `async with` only")
+        return self._session
+
+    async def _send(self, url: URL, about: str, max_bytes: int) -> Body | None:
+        session = self._opened()
         async with self._slots:
             while (left_s := self._not_before_s - self._monotonic()) > 0:
                 await self._sleep(left_s)
             self.requests += 1
             try:
-                async with self._session.get(url, allow_redirects=False) as answer:
+                async with session.get(url, allow_redirects=False) as answer:
                     self._answered()
                     return await self._take(answer, url, about, max_bytes)
             except (aiohttp.ClientError, OSError) as error:  # TimeoutError is an OSError
@@ -240,13 +245,10 @@ class Transport:
 
     async def _probe(self) -> bool:
         """Whether anything answers at the archive's address, whatever it says."""
-        session = self._session
-        if session is None:
-            return False
         self.requests += 1
         timeout = aiohttp.ClientTimeout(total=self._timeout_s)
         try:
-            async with session.head(self._probed, allow_redirects=False, timeout=timeout):
+            async with self._opened().head(self._probed, allow_redirects=False, timeout=timeout):
                 self._answered()
                 return True
         except (aiohttp.ClientError, OSError):
@@ -279,9 +281,9 @@ class Transport:
     def _no_reply(self, error: Exception, url: URL, about: str) -> Exception:
         if isinstance(error, aiohttp.ClientHttpProxyError) and error.status < 500:
             return self._error(url, about, f"the proxy declined the connection ({error.status} {error.message})")
-        if isinstance(error, aiohttp.ClientConnectorCertificateError):
+        if _distrusted(error):
             return self._error(url, about, f"the connection is not trustworthy ({error})")
-        if isinstance(error, aiohttp.InvalidURL):
+        if isinstance(error, aiohttp.InvalidURL | aiohttp.NonHttpUrlClientError):
             return self._error(url, about, f"not an address: {error}; set GAPLESS_BINANCE_VISION_URL")
         if isinstance(error, TimeoutError):
             return _NoReply(f"no answer within {self._timeout_s:g} s")
@@ -296,6 +298,13 @@ class Transport:
     def _tell(self, text: str) -> None:
         if self._on_wait is not None:
             self._on_wait(f"binance archive at {self._probed.host}: {text}")
+
+
+def _distrusted(error: Exception) -> bool:
+    """Whether TLS itself failed, which repeating cannot change; a line cut within the handshake is no such thing."""
+    if isinstance(error, aiohttp.ClientConnectorSSLError):
+        return not isinstance(error.os_error, ssl.SSLEOFError | ssl.SSLZeroReturnError)
+    return isinstance(error, aiohttp.ClientConnectorCertificateError)
 
 
 def _seconds(text: str | None) -> float | None:

@@ -165,14 +165,27 @@ async def test_a_missing_zip_needs_no_checksum(shelf: Shelf, archive: Archive) -
     assert await archive.fetch(DAY) is None
 
 
+async def chunked(request: web.Request) -> web.StreamResponse:
+    """The bytes without their length in front."""
+    response = web.StreamResponse()
+    await response.prepare(request)
+    await response.write(OLD)
+    return response
+
+
+@pytest.mark.parametrize("answer", [body(OLD), chunked], ids=["announced", "not announced"])
 async def test_a_zip_larger_than_any_is_left_alone(
-    shelf: Shelf, archive: Archive, monkeypatch: pytest.MonkeyPatch
+    shelf: Shelf, archive: Archive, monkeypatch: pytest.MonkeyPatch, answer: Answer
 ) -> None:
     shelf.put(DAY, OLD)
+    shelf.scripts[DAY.path] = [chunked, answer]
+    got = await archive.fetch(DAY)
+    assert got is not None
+    assert got.checksum is Checksum.VERIFIED
     monkeypatch.setattr(archive_module, "MAX_ZIP_BYTES", len(OLD) - 1)
     with pytest.raises(ExchangeError, match=f"{DAY.name}: larger than {len(OLD) - 1} bytes"):
         await archive.fetch(DAY)
-    assert len(shelf.asked) == 2
+    assert len(shelf.asked) == 4
 
 
 async def test_symbols_of_any_script_are_percent_encoded_on_the_way(shelf: Shelf, archive: Archive) -> None:
@@ -248,8 +261,21 @@ async def test_symbols_and_periods_are_listed_over_all_pages(shelf: Shelf, archi
     found = await archive.periods(Market.UM, KLINES, "币安人生USDT", Interval.M1, "month")
     assert found == [parse_time(f"2024-{month:02}-01") for month in (9, 10, 11)]
     assert await archive.periods(Market.UM, KLINES, "BTCUSDT", Interval.H1, "month") == []
-    assert await archive.symbols(Market.UM, METRICS, "day") == []
     assert shelf.told == []
+
+
+async def test_what_comes_by_day_alone_is_listed_by_day_and_what_never_comes_is_not_asked_for(
+    shelf: Shelf, archive: Archive
+) -> None:
+    day = day_object(Market.UM, METRICS, "BTCUSDT", None, parse_time("2024-09-17"))
+    shelf.listing = pages(*keys("ETHUSDT"), day.path)
+    assert await archive.symbols(Market.UM, METRICS) == ["BTCUSDT"]
+    assert await archive.periods(Market.UM, METRICS, "BTCUSDT", None, "day") == [day.start_ms]
+    asked = len(shelf.asked)
+    assert await archive.periods(Market.UM, METRICS, "BTCUSDT", None, "month") == []
+    assert await archive.symbols(Market.SPOT, METRICS) == []
+    assert await archive.symbols(Market.UM, METRICS, "month") == []
+    assert len(shelf.asked) == asked
 
 
 _TRUNCATED = (
@@ -280,6 +306,15 @@ async def test_a_listing_that_cannot_be_had_is_said_and_gone_without(
     [told] = shelf.told
     assert says in told
     assert "no listing of data/futures/um/monthly/klines/" in told
+
+
+async def test_a_listing_page_larger_than_any_is_left(
+    shelf: Shelf, archive: Archive, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(archive_module, "_MAX_LIST_BYTES", 100)
+    shelf.listing = pages(*keys("BTCUSDT"))
+    assert await archive.periods(Market.UM, KLINES, "BTCUSDT", Interval.M1, "month") == []
+    assert "larger than 100 bytes" in shelf.told[0]
 
 
 async def test_an_endless_listing_is_left(shelf: Shelf, archive: Archive, monkeypatch: pytest.MonkeyPatch) -> None:

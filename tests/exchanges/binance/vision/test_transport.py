@@ -267,6 +267,34 @@ async def test_a_client_that_was_not_entered_says_so(shelf: Shelf) -> None:
         await shelf.archive().fetch(DAY)
 
 
+async def test_a_line_that_does_not_speak_tls_is_an_error_at_once(shelf: Shelf) -> None:
+    async with shelf.archive(base_url=shelf.url.replace("http:", "https:")) as client:
+        with pytest.raises(ExchangeError, match="the connection is not trustworthy"):
+            await client.fetch(DAY)
+    assert (shelf.told, shelf.world.slept) == ([], [])
+
+
+async def test_a_line_cut_within_the_tls_handshake_is_an_absent_network(shelf: Shelf) -> None:
+    async def hang_up(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read(1)
+        writer.close()
+
+    server = await asyncio.start_server(hang_up, "127.0.0.1", 0)
+    async with server:
+        port = server.sockets[0].getsockname()[1]
+        async with shelf.archive(base_url=f"https://127.0.0.1:{port}", patience_s=30.0) as client:
+            with pytest.raises(ExchangeError, match="has been away"):
+                await client.fetch(DAY)
+
+
+@pytest.mark.parametrize("address", ["ftp://archive.example", "archive.example", "http://"])
+async def test_what_is_no_address_names_the_setting(shelf: Shelf, address: str) -> None:
+    async with shelf.archive(base_url=address) as client:
+        with pytest.raises(ExchangeError, match="set GAPLESS_BINANCE_VISION_URL"):
+            await client.fetch(DAY)
+    assert shelf.told == []
+
+
 # Proxies of the environment
 
 
