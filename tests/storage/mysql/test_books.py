@@ -6,10 +6,12 @@ import threading
 from dataclasses import dataclass, replace
 from decimal import Decimal
 
+import numpy as np
 import pyarrow as pa
 import pytest
 from sqlalchemy import text
 
+from gapless.domain.datasets import SHAPES, Dataset
 from gapless.domain.instrument import Instrument, Market
 from gapless.domain.interval import Interval
 from gapless.domain.window import DAY_MS, HOUR_MS, Window
@@ -24,6 +26,7 @@ from gapless.storage.mysql import (
     Scope,
     SeriesRows,
     claim_origin,
+    count_days,
     count_markets,
     count_quarantined,
     count_restatements,
@@ -31,16 +34,19 @@ from gapless.storage.mysql import (
     learn_lifetime,
     load_bars,
     load_coverage,
+    load_rows,
     log_lake_restatements,
     put_archive_receipts,
     read_instruments,
     read_lives,
+    read_opens,
     read_origin,
     record_archived,
     record_listing,
     record_quarantine,
 )
 from tests.storage.mysql.bars import DAY, HOUR, draft_for, make_bars, with_value
+from tests.storage.mysql.rows import draft_of, make_rows
 
 T0 = 1_700_000_000_123
 CHINESE = Instrument(
@@ -264,3 +270,41 @@ def test_a_change_of_one_value_tells_old_and_new(database: MySql) -> None:
         [row] = connection.execute(text("SELECT new_values, store, old_receipt_id, receipt_id FROM restatement")).all()
     assert '"close": "0.00000001"' in row[0]
     assert tuple(row[1:]) == ("lake", None, None)
+
+
+def test_days_are_counted_for_coverage(database: MySql) -> None:
+    two_days = Window(DAY.start_ms, DAY.end_ms + DAY_MS)
+    bars = make_bars([BTC.symbol, CHINESE.symbol], two_days, [Interval.M1, Interval.D1])
+    bars = bars.filter(pa.compute.invert(pa.compute.equal(bars["ts"], pa.scalar(DAY.start, bars["ts"].type))))
+    load_bars(database, bars, draft_for(bars, two_days))
+    first, second = DAY.start.date(), DAY.end.date()
+    counted = count_days(database, Dataset.OHLCV, "binance", two_days)
+    assert counted.schema == pa.schema(
+        [("symbol", pa.string()), ("interval", pa.string()), ("day", pa.date32()), ("rows", pa.int64())]
+    )
+    assert [tuple(row.values()) for row in counted.to_pylist()] == [
+        row
+        for symbol in (BTC.symbol, CHINESE.symbol)
+        for row in ((symbol, "1d", second, 1), (symbol, "1m", first, 1439), (symbol, "1m", second, 1440))
+    ]
+    some = count_days(database, Dataset.OHLCV, "binance", HOUR, symbols=[CHINESE.symbol], intervals=["1m", "1h"])
+    assert [tuple(row.values()) for row in some.to_pylist()] == [(CHINESE.symbol, "1m", first, 60)]
+    assert count_days(database, Dataset.OHLCV, "okx", two_days).num_rows == 0
+    assert count_days(database, Dataset.OHLCV, "binance", two_days, symbols=[]).num_rows == 0
+    metrics = make_rows(Dataset.METRICS, [BTC.symbol], two_days)
+    load_rows(database, SHAPES[Dataset.METRICS], metrics, draft_of(metrics, Dataset.METRICS, key="c" * 16))
+    rows = count_days(database, Dataset.METRICS, "binance", two_days, symbols=[BTC.symbol])
+    assert [tuple(row.values()) for row in rows.to_pylist()] == [(BTC.symbol, "", day, 288) for day in (first, second)]
+    assert count_days(database, Dataset.FUNDING, "binance", two_days).num_rows == 0
+
+
+def test_open_times_of_a_series_come_in_order(database: MySql) -> None:
+    bars = make_bars([BTC.symbol, SPOT.symbol], DAY, [Interval.M1, Interval.H4])
+    bars = bars.filter(pa.compute.equal(bars["symbol"], BTC.symbol))
+    load_bars(database, bars, draft_for(bars))
+    opens = read_opens(database, "binance", BTC.symbol, Interval.M1, HOUR)
+    assert (opens.dtype, opens.tolist()) == (np.int64, list(range(HOUR.start_ms, HOUR.end_ms, 60_000)))
+    assert read_opens(database, "binance", BTC.symbol, "4h", DAY).tolist() == list(Interval.H4.opens(DAY))
+    within = Window(HOUR.start_ms + 1, HOUR.start_ms + 60_001)
+    assert read_opens(database, "binance", BTC.symbol, "1m", within).tolist() == [HOUR.start_ms + 60_000]
+    assert read_opens(database, "binance", SPOT.symbol, "1m", DAY).tolist() == []

@@ -10,10 +10,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from gapless.domain.datasets import SHAPES, Dataset
 from gapless.domain.interval import Interval
 from gapless.domain.schema import OHLCV, OHLCV_KEY, OHLCV_VALUES, Source, knowledge, sort_bars
 from gapless.errors import ValidationError
-from gapless.storage.mysql.diff import diff
+from gapless.storage.mysql.diff import diff, rows_to_write
 from gapless.storage.mysql.prepare import prepare
 from tests.storage.mysql.bars import DAY, HOUR, make_bars, with_source, with_value
 
@@ -144,3 +145,62 @@ def test_a_stream_bar_never_replaces_a_settled_one() -> None:
     assert (found.outranked, len(found.written)) == (60, 0)
     confirmed = diff(prepare(settled, "test").table, with_source(settled, Source.STREAM))
     assert (confirmed.unchanged, len(confirmed.confirmed), confirmed.replaced) == (60, 60, 60)
+
+
+METRICS = SHAPES[Dataset.METRICS]
+CELLS = st.tuples(*[st.sampled_from([None, 0, 1])] * 2, st.sampled_from(list(Source)))
+METRIC_ROWS = st.dictionaries(st.integers(0, 5), CELLS, max_size=6)
+
+
+def _metrics(rows: dict[int, tuple[int | None, int | None, Source]]) -> pa.Table:
+    cells = [
+        {
+            "exchange": "binance",
+            "symbol": "BTC/USDT:USDT",
+            "ts": DAY.start_ms + at * 300_000,
+            "open_interest": None if first is None else Decimal(first),
+            "global_account_ratio": None if second is None else Decimal(second),
+            "source": int(source),
+        }
+        for at, (first, second, source) in rows.items()
+    ]
+    return pa.Table.from_pylist(cells, schema=METRICS.schema)
+
+
+@settings(max_examples=200, deadline=None)
+@given(offered=METRIC_ROWS.filter(bool), stored=METRIC_ROWS)
+def test_nulls_are_filled_and_disagree_with_nothing(
+    offered: dict[int, tuple[int | None, int | None, Source]], stored: dict[int, tuple[int | None, int | None, Source]]
+) -> None:
+    ready, held = prepare(_metrics(offered), "test", METRICS).table, _metrics(stored)
+    found = diff(ready, held, "test", METRICS)
+    written = rows_to_write(ready, held, found, "test", METRICS)
+    after = {**{at: stored[at] for at in stored}}
+    counts = {"fresh": 0, "restated": 0, "refused": 0, "filled": 0, "unchanged": 0}
+    for at, (*new, source) in offered.items():
+        if at not in stored:
+            counts["fresh"] += 1
+            after[at] = offered[at]
+            continue
+        *old, old_source = stored[at]
+        lower = knowledge(source) < knowledge(old_source)
+        pairs = list(zip(new, old, strict=True))
+        differs = any(None not in pair and pair[0] != pair[1] for pair in pairs)
+        fills = any(ours is not None and theirs is None for ours, theirs in pairs)
+        counts["restated"] += differs and not lower
+        counts["refused"] += differs and lower
+        counts["filled"] += fills and not (differs and not lower)
+        counts["unchanged"] += not differs
+        better = [(theirs, ours) if lower else (ours, theirs) for ours, theirs in pairs]
+        first, second = (second if first is None else first for first, second in better)
+        after[at] = (first, second, old_source if lower else source)
+    # The table that stands after the write is the one the rules give, and nothing is written that stood already.
+    changed = {at: row for at, row in after.items() if at not in stored or stored[at] != row}
+    assert written.schema == METRICS.schema
+    assert written.to_pylist() == _metrics(dict(sorted(changed.items()))).to_pylist()
+    sizes = {name: len(getattr(found, name)) for name in ("fresh", "restated", "refused", "filled")}
+    assert sizes | {"unchanged": found.unchanged} == counts
+    assert found.replaced == len(changed) - counts["fresh"]
+    # Whatever was decided, the same offer again changes nothing.
+    again = diff(ready, _metrics(after), "test", METRICS)
+    assert (len(again.written), again.outranked) == (0, counts["refused"])
