@@ -143,6 +143,11 @@ def test_eight_to_four_to_eight_hours_is_complete() -> None:
     assert missing_settlements(times, None, window(0, 49), ALWAYS) == []
 
 
+def test_the_way_to_the_grid_of_a_longer_interval_is_no_measure_of_it() -> None:
+    """From hourly to eight-hourly at 01:00: the first distance is seven hours, the next eight."""
+    assert missing_settlements(at(0, 1, 8, 16, 17, 18), None, window(0, 19), ALWAYS) == []
+
+
 def test_the_first_and_last_settlement_of_a_window_are_missed() -> None:
     assert missing_settlements(at(8, 16), hours(8, 8), window(0, 32), ALWAYS) == [window(0, 8), window(24, 32)]
     assert missing_settlements(at(8, 16), hours(8, 8), window(0, 24), ALWAYS) == [window(0, 8)]
@@ -180,7 +185,8 @@ def test_a_window_without_rows_lacks_what_an_eight_hour_schedule_has() -> None:
 
 
 def test_rows_of_another_life_of_the_ticker_are_no_neighbours() -> None:
-    assert missing_settlements(at(0, 800, 808), hours(8, 8, 8), window(-10, 810), window(795, 2000)) == []
+    """Listed again with the settlement of 792:00, which is none of its own; the first is at 800:00."""
+    assert missing_settlements(at(0, 800, 808), hours(8, 8, 8), window(-10, 810), window(792, 2000)) == []
 
 
 def test_order_and_repeats_do_not_matter() -> None:

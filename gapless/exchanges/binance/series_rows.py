@@ -158,8 +158,6 @@ def exact(text: str, kind: pa.DataType) -> Decimal | None:
     number = Decimal(text)
     if not number:
         return _ZERO
-    if number.adjusted() >= kind.precision - kind.scale:
-        raise RowRejected("precision")
     context = Context(prec=kind.precision, Emin=-999_999, Emax=999_999, traps=[Inexact, InvalidOperation])
     try:
         return number.quantize(Decimal(1).scaleb(-kind.scale), context=context)

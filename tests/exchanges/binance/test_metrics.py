@@ -192,6 +192,8 @@ def test_rows_that_fill_each_others_blanks_are_one() -> None:
         (line(NEW + STEP_MS, f"{10**24},2,3,4,5,6"), "precision"),
         (line(NEW + STEP_MS, f"{10**37},2,3,4,5,6"), "precision"),
         (line(NEW + STEP_MS, "1,2,123456789012345,4,5,6"), "precision"),
+        (line(NEW + STEP_MS, "994156040704272915605444682,2,3,4,5,6"), "precision"),  # runs over in Arrow, unseen
+        (line(NEW + STEP_MS, "1,2,+3,4,5,6"), "type"),
         (line(NEW + STEP_MS, "1,2,x,4,5,6"), "type"),
         (line(NEW + STEP_MS, "1,2,1.2.3,4,5,6"), "type"),
         (line(NEW + STEP_MS, "1,2,3,4,5"), "columns"),

@@ -229,7 +229,7 @@ async def test_points_that_contradict_each_other_are_not_taken(rest: BinanceRest
     assert parsed.rows["open_interest"].to_pylist() == [None, None]
 
 
-async def test_an_unknown_symbol_is_one_and_nothing_goes_on_behind(stage: Stage, rest: BinanceRest) -> None:
+async def test_an_unknown_symbol_is_one(stage: Stage, rest: BinanceRest) -> None:
     stage.usual = error(400, -1121, "Invalid symbol.")
     with pytest.raises(BadSymbol, match="of NOSUCH"):
         await fetch_metrics(rest, "NOSUCH", SYMBOL, Window(OVER - DAY_MS, OVER))
