@@ -1,6 +1,6 @@
-"""The lake's cost: one hour merged into a full day of 600 symbols, and exact decimals against plain Parquet.
+"""The lake's cost: an hour merged into a day of 600 symbols, a cold month, exact decimals against plain Parquet.
 
-    python -m benchmarks.lake [--symbols 600] [--rounds 3]
+    python -m benchmarks.lake [--symbols 600] [--month-symbols 12] [--rounds 3]
 
 Ratios are within one run, interleaved, medians. The bars are real months where the recordings lie beside the checkout
 (each day becomes a symbol), seeded ones otherwise: real ones compress better, so the line says which.
@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import io
+import itertools
 import json
 import statistics
 import sys
@@ -19,6 +20,7 @@ from collections.abc import Callable
 from decimal import Decimal
 from pathlib import Path
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
@@ -26,12 +28,21 @@ import pyarrow.parquet as pq
 from gapless.domain.datasets import SHAPES, Dataset
 from gapless.domain.interval import Interval
 from gapless.domain.schema import OHLCV, sort_bars
-from gapless.domain.window import DAY_MS, HOUR_MS, Window, parse_time
-from gapless.storage.lake import BarLake, FileLocks, digests, merge_rows
+from gapless.domain.window import DAY_MS, HOUR_MS, Window, month_start, parse_time
+from gapless.storage.lake import BarLake, FileLocks, digests, layout, merge_rows
 from gapless.storage.lake.files import FileStore
 from gapless.storage.lake.merge import times
-from gapless.storage.lake.parquet import decode, narrowed, read_some
-from gapless.storage.lake.writing import encode
+from gapless.storage.lake.parquet import (
+    ROW_GROUP_ROWS,
+    decode,
+    narrowed,
+    read_some,
+    row_groups,
+    series_starts,
+    writer_of,
+)
+from gapless.storage.lake.texts import lines
+from gapless.storage.lake.writing import check_contents, encode
 from tests.bars import bars
 from tests.fixtures.data import SHARED_DATA
 from tests.storage.lake import recorded
@@ -69,15 +80,26 @@ def scaled(day: pa.Table, factor: int) -> pa.Table:
     return day
 
 
-def interleaved(rounds: int, work: dict[str, Callable[[], object]]) -> dict[str, float]:
+def interleaved(
+    rounds: int, work: dict[str, Callable[[], object]], clock: Callable[[], float] = time.perf_counter
+) -> dict[str, float]:
     """Median seconds of each piece of work, taken in turns."""
     took: dict[str, list[float]] = {name: [] for name in work}
     for _ in range(rounds):
         for name, action in work.items():
-            began = time.perf_counter()
+            began = clock()
             action()
-            took[name].append(time.perf_counter() - began)
+            took[name].append(clock() - began)
     return {name: statistics.median(times) for name, times in took.items()}
+
+
+def ours_alone(table: pa.Table) -> bytes:
+    """Our Parquet without the digests that are made on the way."""
+    sink = pa.BufferOutputStream()
+    with writer_of(sink, BARS) as writer:
+        for start, end in row_groups(series_starts(table, BARS), table.num_rows):
+            writer.write_table(table.slice(start, end - start), row_group_size=ROW_GROUP_ROWS)
+    return bytes(sink.getvalue().to_pybytes())
 
 
 def plain(table: pa.Table) -> bytes:
@@ -87,9 +109,67 @@ def plain(table: pa.Table) -> bytes:
     return sink.getvalue()
 
 
+def cold_month(symbols: int, rounds: int) -> dict[str, object]:
+    """Processor time of writing a bucket of a cold month on one thread: in all and by part, in ns a row."""
+    days, _ = full_day(31)
+    month = days["ts"].combine_chunks().slice(0, 1440).cast(pa.int64()).to_numpy()
+    ts = np.concatenate([month + number * DAY_MS for number in range(30)])
+    start = month_start(DAY)
+    times_of_month = pa.array(ts - ts[0] + start).cast(OHLCV.field("ts").type)
+    one = days.slice(0, len(ts)).set_column(3, OHLCV.field(3), times_of_month)
+    names = (f"S{number:05}/USDT:USDT" for number in itertools.count())
+    names_of_bucket = list(itertools.islice((name for name in names if layout.bucket_of(name) == 7), symbols))
+    parts = [
+        scaled(one, 1 + number).set_column(1, OHLCV.field(1), pa.array([name] * len(ts))).combine_chunks()
+        for number, name in enumerate(names_of_bucket)
+    ]
+    rows = sum(part.num_rows for part in parts)
+
+    def write() -> None:
+        with tempfile.TemporaryDirectory() as folder:
+            lake = BarLake(FileStore(Path(folder)), FileLocks(Path(folder) / "_locks"))
+            with lake.month_writer(
+                Dataset.OHLCV, "binance", Interval.M1, start, 7, spool_dir=Path(folder) / "spool"
+            ) as writer:
+                for part in parts:
+                    writer.add(part)
+                writer.finish()
+
+    def text() -> None:
+        for part in parts:
+            for at in range(0, part.num_rows, 16_384):
+                lines(part.slice(at, 16_384), BARS)
+
+    encoded = [encode(part, BARS) for part in parts]
+
+    def read_back() -> None:
+        for data, told in encoded:
+            check_contents(data, BARS, told, name="x")
+
+    work: dict[str, Callable[[], object]] = {
+        "add and finish": write,
+        "text": text,
+        "text and digests": lambda: [digests(part, BARS) for part in parts],
+        "text, digests and Parquet": lambda: [encode(part, BARS) for part in parts],
+        "read back": read_back,
+        "plain Parquet": lambda: [plain(part) for part in parts],
+    }
+    cores = pa.cpu_count()
+    pa.set_cpu_count(1)
+    took = interleaved(rounds, work, clock=time.process_time)
+    pa.set_cpu_count(cores)
+    return {
+        "rows": rows,
+        "ns_per_row": {name: round(seconds / rows * 1e9) for name, seconds in took.items()},
+        "million_rows_per_s_and_core": round(rows / took["add and finish"] / 1e6, 2),
+        "add and finish to plain Parquet": round(took["add and finish"] / took["plain Parquet"], 2),
+    }
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--symbols", type=int, default=600)
+    parser.add_argument("--month-symbols", type=int, default=12)
     parser.add_argument("--rounds", type=int, default=3)
     asked = parser.parse_args()
 
@@ -120,7 +200,7 @@ def main() -> int:
         took = interleaved(
             asked.rounds,
             {
-                "write ours": lambda: encode(day, BARS),
+                "write ours": lambda: ours_alone(day),
                 "write plain decimals": lambda: plain(day),
                 "write plain float64": lambda: plain(floats),
                 "read ours": lambda: decode(ours, BARS, name="ours"),
@@ -142,6 +222,7 @@ def main() -> int:
     rows = day.num_rows
     sizes = {"ours": ours, "plain decimals": plain_exact, "plain float64": plain_float}
     result = {
+        "cold month": cold_month(asked.month_symbols, asked.rounds),
         "bars": origin,
         "rows": rows,
         "seconds": {name: round(value, 3) for name, value in took.items()},
