@@ -23,4 +23,5 @@ async def test_no_limits_published_is_no_limit_changed(
         standing = await pacer.standing()
     finally:
         await pacer.close()
-    assert {pool.name: pool.usable for pool in standing.pools} == {"REQUEST_WEIGHT": 1920}
+    usable = {pool.name: pool.usable for pool in standing.pools}
+    assert usable == {"REQUEST_WEIGHT": 1920, "FUNDING": 400, "FUTURES_DATA": 800}
