@@ -3,23 +3,25 @@
 from __future__ import annotations
 
 import hashlib
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pyarrow as pa
 import pytest
 
-from gapless.domain.datasets import Dataset
+from gapless.domain.datasets import Dataset, Shape
 from gapless.domain.interval import ALL_INTERVALS, Interval
 from gapless.domain.schema import Source, content_digest, sort_bars
 from gapless.domain.window import Window, parse_time
-from gapless.errors import ConfigError, ValidationError
-from gapless.storage.lake import layout
+from gapless.errors import ConfigError, LakeShrink, ValidationError
+from gapless.storage.lake import layout, streams
 from gapless.storage.lake.bars import BarLake
 from gapless.storage.lake.files import FileStore
 from gapless.storage.lake.locks import FileLocks
 from gapless.storage.lake.objects import ObjectStore
 from gapless.storage.lake.rewriting import ObjectReceipt
 from tests.bars import bars
+from tests.storage.lake import recorded
 
 APRIL = parse_time("2019-04-01")
 MONTH = Window.of("2019-04-01", "2019-05-01")
@@ -138,6 +140,50 @@ def test_rows_that_do_not_belong_are_refused_and_named(folder_lake: BarLake, tmp
             folder_lake.month_writer(Dataset.OHLCV, "binance", interval, APRIL, bucket, spool_dir=tmp_path)
     with pytest.raises(ConfigError, match="not the first moment of a month"):
         folder_lake.month_writer(Dataset.OHLCV, "binance", Interval.M1, APRIL + 60_000, 1, spool_dir=tmp_path)
+
+
+def test_recorded_months_come_back_to_the_last_digit(lake: BarLake, recordings: Path, tmp_path: Path) -> None:
+    folder = recordings / "klines_1m" / "um_futures_vision_csv"
+    found = {"ALGO/USDT:USDT": "ALGOUSDT-1m-2024-09.csv", "AVAX/USDT:USDT": "AVAXUSDT-1m-2023-09.csv"}
+    for symbol, name in found.items():
+        month, start = recorded.table(folder / name, symbol, "1m"), parse_time(name[-11:-4] + "-01")
+        with lake.month_writer(
+            Dataset.OHLCV, "binance", Interval.M1, start, layout.bucket_of(symbol), spool_dir=tmp_path
+        ) as writer:
+            writer.add(month)
+            (receipt,) = writer.finish()
+        assert receipt.rows == 30 * 1440
+        assert receipt.content_digest == content_digest(month)
+        got = lake.read(EVER, symbols=[symbol], intervals=[Interval.M1], exchange="binance")
+        assert got.equals(month)
+
+
+def test_writers_of_one_bucket_at_once_lose_nothing(lake: BarLake, tmp_path: Path) -> None:
+    parts = [bars(symbol, "1m", "2019-04-02", 200) for symbol in SYMBOLS]
+    shared = [lake] * len(parts)
+    if lake.store.conditional:  # then writers without a common lock agree too
+        shared = [BarLake(lake.store, FileLocks(tmp_path / f"locks-{n}")) for n in range(len(parts))]
+    with ThreadPoolExecutor(len(parts)) as pool:
+        receipts = list(
+            pool.map(lambda pair: cold(pair[0], tmp_path / "spool", pair[1]), zip(shared, parts, strict=True))
+        )
+    assert everything(lake).equals(pa.concat_tables(parts))
+    assert sorted(receipt.rows for (receipt,) in receipts) == [200, 400, 600, 800, 1000]
+
+
+def test_a_cold_write_that_would_shrink_a_bucket_is_refused(
+    folder_lake: BarLake, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (receipt,) = cold(folder_lake, tmp_path, bars(SYMBOLS[0], "1m", "2019-04-02", 10))
+    real = streams.merge_rows
+
+    def forgetful(shape: Shape, old: pa.Table, new: pa.Table, *, removed: pa.Table | None) -> object:
+        return real(shape, None, new)  # a merge with a bug: what was stored is forgotten
+
+    monkeypatch.setattr(streams, "merge_rows", forgetful)
+    with pytest.raises(LakeShrink, match=r"binance-1m-2019-04\.07\.parquet: the write would lose 10 of 10 rows"):
+        cold(folder_lake, tmp_path, bars(SYMBOLS[1], "1m", "2019-04-02", 10))
+    assert hashlib.sha256(folder_lake.store.get(receipt.key) or b"").hexdigest() == receipt.sha256
 
 
 def test_disagreements_are_told_by_rank(folder_lake: BarLake, tmp_path: Path) -> None:

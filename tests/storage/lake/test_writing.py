@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from decimal import Decimal
+
 import pyarrow as pa
+import pyarrow.compute as pc
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -11,6 +14,7 @@ from gapless.domain.datasets import SHAPES, Dataset
 from gapless.domain.interval import Interval
 from gapless.domain.schema import content_digest
 from gapless.domain.window import parse_time
+from gapless.storage.lake.digests import digests
 from gapless.storage.lake.merge import times
 from gapless.storage.lake.objects import Damaged
 from gapless.storage.lake.parquet import decode, series_starts
@@ -44,6 +48,28 @@ def test_the_bytes_do_not_depend_on_the_pieces(sizes: list[int]) -> None:
     assert contents.content_digest == content_digest(whole)
     assert decode(at_once, BARS, name="x").equals(whole)
     check_contents(at_once, BARS, contents, name="x")
+
+
+UNITS = st.one_of(st.integers(0, 10**9), st.integers(0, 10**20 - 1), st.sampled_from([0, 1, 10**8, 10**8 - 1, 2**63]))
+
+
+@given(st.lists(st.tuples(UNITS, st.integers(0, 2**32 - 1)), min_size=1, max_size=12), st.booleans())
+def test_digests_are_those_of_the_plain_definition_for_every_value(values: list[tuple[int, int]], two: bool) -> None:
+    rows = []
+    for number, (units, trades) in enumerate(values):
+        row = dict.fromkeys(BARS.values, Decimal(units).scaleb(-8))
+        symbol = "B/USDT" if two and number > len(values) // 2 else "A/USDT"
+        keys = {"exchange": "binance", "symbol": symbol, "interval": "1m", "ts": START + number * 60_000}
+        rows.append(row | keys | {"trades": trades, "source": 1})
+    whole = pa.Table.from_arrays(
+        [pa.array([row[f.name] for row in rows], f.type) for f in BARS.schema], BARS.schema.names
+    )
+    whole = whole.cast(BARS.schema)
+    digest, series = digests(whole, BARS)
+    assert digest == content_digest(whole)
+    for one in series:
+        assert one.sha256 == content_digest(whole.filter(pc.equal(whole["symbol"], one.symbol)))
+    assert digests(whole.slice(1), BARS)[0] == content_digest(whole.slice(1))
 
 
 def test_other_rows_than_were_written_are_noticed() -> None:
