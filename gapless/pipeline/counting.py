@@ -107,7 +107,7 @@ def percent(expected: int, present: int, unfillable: int) -> float:
 def cover(
     symbol: str,
     interval: Interval,
-    window: Window,
+    window: Window | None,
     *,
     lives: Sequence[Window],
     stored: StoredDays,
@@ -117,7 +117,7 @@ def cover(
     """What of the window's bars is there, what is not, and why.
 
     Args:
-        window: open times; over by the exchange's clock (a bar that is not closed is not expected).
+        window: open times; over by the exchange's clock (a bar that is not closed is not expected). None: none is.
         lives: where bars are expected. A life begins in the bar that holds its first moment: the exchange makes it.
         stored: day counts of the window and, where a day reaches out of it, of all that day.
         ragged: the open times (ms, ascending, each once) stored on the days that `stored.split` calls partial.
@@ -175,8 +175,10 @@ def _expected(grid: Window | None, lives: Sequence[Window], interval: Interval) 
     return merge(each for each in cut if each is not None)
 
 
-def _aligned(window: Window, interval: Interval) -> Window | None:
+def _aligned(window: Window | None, interval: Interval) -> Window | None:
     """From the first open time in the window to the end of the last one's bar; None when no bar opens in it."""
+    if window is None:
+        return None
     start, end = interval.ceil(window.start_ms), interval.ceil(window.end_ms)
     return Window(start, end) if start < end else None
 

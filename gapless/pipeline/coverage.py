@@ -184,13 +184,11 @@ def _series(
             expected_in = _lives(rt, symbol, lives.get(symbol, ()), fallback)
             for interval in intervals:
                 closed_ms = min(window.end_ms, interval.floor(until_ms))
-                if closed_ms <= window.start_ms:
-                    continue
                 key = (symbol, interval)
                 yield cover(
                     symbol,
                     interval,
-                    Window(window.start_ms, closed_ms),
+                    Window(window.start_ms, closed_ms) if window.start_ms < closed_ms else None,
                     lives=expected_in,
                     stored=stored.get(key, StoredDays()),
                     ragged=ragged.get(key, np.empty(0, np.int64)),
