@@ -11,13 +11,13 @@ import pytest
 from gapless.domain.instrument import Market
 from gapless.domain.interval import Interval
 from gapless.domain.schema import OHLCV_VALUES, Source
-from gapless.domain.window import parse_time
+from gapless.domain.window import DAY_MS, next_month, parse_time
 from gapless.exchanges.binance.connect import connect
 from gapless.exchanges.binance.fetch import Fetched, Series, fetch_klines
 from gapless.exchanges.binance.payloads import parse_klines
 from gapless.exchanges.binance.vision.archive import Archive, Checksum
 from gapless.exchanges.binance.vision.klines import parse_klines_zip
-from gapless.exchanges.binance.vision.objects import KLINES, ArchiveObject, Period, day_object, month_object
+from gapless.exchanges.binance.vision.objects import KLINES, METRICS, ArchiveObject, Period, day_object, month_object
 from tests.fixtures.replica import ReplicaHandle, start_replica
 
 
@@ -79,3 +79,39 @@ async def test_what_is_not_published_yet_and_what_never_was_are_absent(shared: R
     async with Archive(shared.vision, list_url=None) as archive:
         assert await asyncio.gather(*map(archive.fetch, objects)) == [None] * 4
         assert await archive.told_sha256(objects[0]) is None
+
+
+async def test_a_network_that_is_cut_is_waited_for_and_costs_no_object(replica: ReplicaHandle) -> None:
+    newest = replica.now_ms() - 3 * DAY_MS
+    days = [day_object(Market.UM, KLINES, "BTCUSDT", Interval.M5, newest - n * DAY_MS) for n in range(6)]
+    told: list[str] = []
+    mended: list[asyncio.Future[None]] = []
+
+    def on_wait(text: str) -> None:
+        told.append(text)
+        if "seems to be away" in text:
+            mended.append(asyncio.get_running_loop().run_in_executor(None, replica.cut_network, 0))
+
+    async with Archive(replica.vision, list_url=None, on_wait=on_wait) as archive:
+        assert await archive.fetch(days[0]) is not None
+        await asyncio.to_thread(replica.cut_network, 3600)
+        got = await asyncio.gather(*map(archive.fetch, days))
+    assert [each.checksum for each in got if each] == [Checksum.VERIFIED] * 6
+    away, back = told
+    assert "the network seems to be away" in away
+    assert "the network is back" in back
+    await asyncio.gather(*mended)
+
+
+async def test_the_listing_names_the_dead_too_and_the_months_that_are_out(shared: ReplicaHandle) -> None:
+    told: list[str] = []
+    async with Archive(shared.vision, list_url=shared.vision_list, on_wait=told.append) as archive:
+        symbols = await archive.symbols(Market.UM, KLINES)
+        months = await archive.periods(Market.UM, KLINES, "BTCUSDT", Interval.D1, "month")
+        days = await archive.periods(Market.UM, METRICS, "BTCUSDT", None, "day")
+        assert await archive.symbols(Market.UM, METRICS)
+    assert {"BTCUSDT", "1000PEPEUSDT", "OMGUSDT"} <= set(symbols)
+    assert months[-1] == parse_time("2026-10-01")
+    assert [next_month(at) for at in months[:-1]] == months[1:]
+    assert len(days) > 1000  # several pages
+    assert told == []
