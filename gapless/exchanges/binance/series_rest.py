@@ -11,7 +11,7 @@ import asyncio
 
 from gapless.domain.instrument import Market
 from gapless.domain.schema import Source
-from gapless.domain.window import DAY_MS, HOUR_MS, Window
+from gapless.domain.window import DAY_MS, Window
 from gapless.errors import ConfigError, ExchangeError
 from gapless.exchanges.binance.funding import ParsedRows, read_funding_page, settlements
 from gapless.exchanges.binance.metrics import ENDPOINTS, STEP_MS, end_labelled, join, read_points
@@ -34,7 +34,7 @@ METRICS_KEPT_MS = 30 * DAY_MS
 _FUNDING = "fapiPublicGetFundingRate"
 _CALLS = {name: f"fapiDataGet{name[0].upper()}{name[1:]}" for name in ENDPOINTS}
 _JITTER_MS = 60_000  # asked for beyond the window on both sides, because a settlement's own time is not its nominal one
-_MARGIN_MS = HOUR_MS  # how far inside the 30 days a request begins: it may wait for its turn
+_MARGIN_MS = STEP_MS  # how far inside the 30 days a request begins: it takes a while to get there
 
 
 async def fetch_funding(rest: BinanceRest, raw_symbol: str, symbol: str, window: Window) -> ParsedRows:
@@ -90,7 +90,7 @@ def _add(ledger: Ledger, page: Ledger, before_ms: int | None = None) -> None:
 
 
 async def fetch_metrics(rest: BinanceRest, raw_symbol: str, symbol: str, window: Window) -> ParsedRows:
-    """What REST has of the five minutes that start in the window and are over: the last 30 days, less an hour.
+    """What REST has of the five minutes that start in the window and are over, of the last 30 days.
 
     Five endpoints are read side by side and joined by the start of the five minutes; what one of them lacks is null.
     A window that lies outside the 30 days gives no rows and costs nothing. Costs a request of the pool for each 500
