@@ -14,6 +14,7 @@ class Answer:
         delay_ms: how long it is held back.
         hang_s: how long the connection stays silent before it is reset; None for not at all.
         reset_after: after so many bytes of the body the connection is reset; None for not at all.
+        bytes_per_s: how fast the body is sent, in real time; None for at once.
     """
 
     status: int
@@ -24,6 +25,7 @@ class Answer:
     delay_ms: int = 0
     hang_s: float | None = None
     reset_after: int | None = None
+    bytes_per_s: int | None = None
 
     def replaced(self, status: int, body: bytes, content_type: str | None = None) -> Answer:
         """Another answer under the same headers, held back as long."""

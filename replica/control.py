@@ -1,4 +1,4 @@
-"""The replica's own endpoints, under `/replica/`: counts, clock, limits, faults, restatements."""
+"""The replica's own endpoints, under `/replica/`: counts, clock, limits, faults, restatements, the network."""
 
 from __future__ import annotations
 
@@ -16,21 +16,25 @@ from replica.bars import INTERVAL_MS
 from replica.exchange import Exchange
 from replica.faults import parse_script
 from replica.limits import LimitRules
+from replica.network import Network
 from replica.query import KlineQuery
+from replica.vision.archive import Archive
 
 _OPTIONAL = {"raw_per_5m", "funding_per_5m", "futures_data_per_5m"}
 _MAX_SPEED = 1_000_000.0
 _LONGEST_SPAN_MS = 3660 * DAY_MS
 
 
-def add_control(app: web.Application, exchange: Exchange) -> None:
+def add_control(app: web.Application, exchange: Exchange, archive: Archive, network: Network) -> None:
     """Registers the control endpoints."""
 
     async def stats(_: web.Request) -> web.Response:
-        return web.json_response({**exchange.stats.report(), "faults": exchange.faults.report()})
+        told = {**exchange.stats.report(), "network_resets": network.resets, "faults": exchange.faults.report()}
+        return web.json_response(told)
 
     async def reset_stats(_: web.Request) -> web.Response:
         exchange.stats.reset()
+        network.resets = 0
         return web.json_response({})
 
     async def clock(_: web.Request) -> web.Response:
@@ -58,7 +62,24 @@ def add_control(app: web.Application, exchange: Exchange) -> None:
         exchange.restate(bar, values)
         return web.json_response({"row": json.loads(exchange.rows(bar, exchange.clock.now_ms())[0])})
 
+    async def cut(request: web.Request) -> web.Response:
+        wish = await _json(request)
+        _known(wish, {"cut_s"}, "/replica/network")
+        network.cut(wish.get("cut_s"))
+        return web.json_response({"cut_s": network.left_s()})
+
+    async def cut_left(_: web.Request) -> web.Response:
+        return web.json_response({"cut_s": network.left_s()})
+
+    async def republish(request: web.Request) -> web.Response:
+        wish = await _json(request)
+        _known(wish, {"path"}, "/replica/vision/republish")
+        return web.json_response({"republished": archive.republish(wish.get("path"))})
+
     app.router.add_get("/replica/stats", stats)
+    app.router.add_get("/replica/network", cut_left)
+    app.router.add_post("/replica/network", cut)
+    app.router.add_post("/replica/vision/republish", republish)
     app.router.add_post("/replica/stats/reset", reset_stats)
     app.router.add_get("/replica/clock", clock)
     app.router.add_post("/replica/clock", set_clock)

@@ -14,7 +14,7 @@ from replica.limits import Limiter
 from replica.refusal import error_body
 
 _HALF = 0.5
-_LONGEST_HANG_S = 600.0
+LONGEST_HANG_S = 600.0
 _MICROS_DIGITS = 16
 _PAGES = {
     403: "<html><head><title>403 Forbidden</title></head><body><h1>403 Forbidden</h1></body></html>",
@@ -22,7 +22,7 @@ _PAGES = {
     502: "<html><head><title>502 Bad Gateway</title></head><body><h1>502 Bad Gateway</h1></body></html>",
     503: "Service Unavailable.",
 }
-_PAGE = "<!DOCTYPE html>\n<html><head><title>Binance</title></head><body><h1>System upgrade</h1></body></html>"
+PAGE = "<!DOCTYPE html>\n<html><head><title>Binance</title></head><body><h1>System upgrade</h1></body></html>"
 
 
 def spoil(answer: Answer, occasion: Occasion, address: str, faults: FaultScript, limiter: Limiter) -> Answer:
@@ -56,9 +56,9 @@ def _act(
         return answer.replaced(error.status, error_body(error.code, error.msg)), True
     if action.html:
         page = action.html if isinstance(action.html, Html) else Html()
-        return answer.replaced(page.status, _PAGE.encode(), "text/html"), True
+        return answer.replaced(page.status, PAGE.encode(), "text/html"), True
     if action.hang:
-        answer.hang_s = _LONGEST_HANG_S if action.hang is True else float(action.hang)
+        answer.hang_s = LONGEST_HANG_S if action.hang is True else float(action.hang)
         return answer, True
     if action.reset:
         reset = action.reset if isinstance(action.reset, Reset) else Reset()
@@ -68,12 +68,15 @@ def _act(
 
 
 def _shape(answer: Answer, action: Action, number: int, occasion: Occasion, faults: FaultScript) -> Answer | None:
+    """The answer shaped, None when there was nothing to change."""
     if action.delay_ms is not None:
         answer.delay_ms += action.delay_ms
         return answer
-    if action.half_json:
-        share = _HALF if action.half_json is True else action.half_json
-        answer.body = answer.body[: int(len(answer.body) * share)]
+    if action.half_json or action.truncated:
+        answer.body = half(answer.body, action)
+        return answer
+    if action.slow_bytes_per_s is not None:
+        answer.bytes_per_s = action.slow_bytes_per_s
         return answer
     if action.clock_skew_ms is not None:
         return _skewed(answer, action.clock_skew_ms)
@@ -85,6 +88,12 @@ def _shape(answer: Answer, action: Action, number: int, occasion: Occasion, faul
     answer.rows = rows
     answer.body = rows_body(rows)
     return answer
+
+
+def half(body: bytes, action: Action) -> bytes:
+    """The body cut as `half_json` or `truncated` says."""
+    cut = action.half_json or action.truncated
+    return body[: int(len(body) * (_HALF if cut is True else cut or 0))]
 
 
 def _rows(rows: list[str], action: Action, number: int, occasion: Occasion, faults: FaultScript) -> list[str] | None:
@@ -144,7 +153,11 @@ def _indices(wanted: int | list[int], count: int) -> set[int]:
 
 
 def _open_ms(row: str) -> int:
-    """The open time in milliseconds; a row that an earlier rule spoilt there is none's."""
+    """The open time in milliseconds, of other series their own; a row that an earlier rule spoilt there is none's."""
+    if row.startswith("{"):
+        values = json.loads(row)
+        time = values.get("fundingTime", values.get("timestamp"))
+        return time if isinstance(time, int) else -1
     text = row[1:].partition(",")[0].strip('"]')
     if not text.isdecimal():
         return -1
@@ -163,19 +176,29 @@ def _chosen(rows: list[str], row: int | str) -> list[int]:
 def _alter(rows: list[str], change: Change) -> bool:
     chosen = _chosen(rows, change.row)
     for at in chosen:
-        values = json.loads(rows[at])
-        if change.field is None:
-            values.append(change.append)
-        else:
-            place = FIELDS.index(change.field)
-            if change.remove:
-                del values[place]
-            elif isinstance(change.add, int | float):
-                values[place] = _added(values[place], change.add)
-            else:
-                values[place] = change.value
-        rows[at] = _text(values)
+        rows[at] = _text(_changed(json.loads(rows[at]), change))
     return bool(chosen)
+
+
+def _changed(values: Any, change: Change) -> Any:
+    """A row with a change in it: bars are lists, other series objects."""
+    named = isinstance(values, dict)
+    if change.field is None:
+        if named:
+            values["extra"] = change.append
+        else:
+            values.append(change.append)
+        return values
+    if (change.field not in values) if named else (change.field not in FIELDS):
+        return values
+    place = change.field if named else FIELDS.index(change.field)
+    if change.remove:
+        del values[place]
+    elif isinstance(change.add, int | float):
+        values[place] = _added(values[place], change.add)
+    else:
+        values[place] = change.value
+    return values
 
 
 def _added(value: Any, number: int | float) -> Any:

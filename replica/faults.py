@@ -3,17 +3,22 @@
 A script is a mapping with `seed` and `rules`; each rule has a `match` (all conditions must hold) and an `action`
 (exactly one). `docs/replica.md` lists every key with an example. Unknown keys are refused, so that a misspelt fault
 never passes for a fault survived.
+
+Rules meet the exchange's REST paths; those that name a path meet the archive's (`/vision/...`, `/vision-list`) too.
+What changes an archive file itself concerns its ZIP and its CHECKSUM alike, both by the ZIP's path.
 """
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import msgspec
+import numpy as np
 import yaml
 from msgspec import UNSET, Meta, UnsetType
 
@@ -22,6 +27,15 @@ from gapless.domain.window import parse_time
 from gapless.errors import ConfigError
 from replica.bars import FIELDS
 from replica.noise import stream_key, word
+
+SERIES_FIELDS = (
+    *("symbol", "fundingTime", "fundingRate", "markPrice", "rateType", "fundingIntervalHours", "timestamp"),
+    *("sumOpenInterest", "sumOpenInterestValue", "longShortRatio", "longAccount", "shortAccount"),
+    *("buySellRatio", "buyVol", "sellVol", "calc_time", "funding_interval_hours", "last_funding_rate"),
+    *("create_time", "sum_open_interest", "sum_open_interest_value", "count_toptrader_long_short_ratio"),
+    *("sum_toptrader_long_short_ratio", "count_long_short_ratio", "sum_taker_long_short_vol_ratio"),
+)
+"""The names in rows of funding and of the five-minute series, on REST and in the archive."""
 
 Count = Annotated[int, Meta(ge=0)]
 Positive = Annotated[int, Meta(ge=1)]
@@ -144,8 +158,8 @@ class Change(_Strict, frozen=True):
             raise ValueError("give exactly one of value, add, append, remove")
         if (self.append is UNSET) != (self.field is not None):
             raise ValueError("name the field to change (append takes none)")
-        if self.field is not None and self.field not in FIELDS:
-            raise ValueError(f"unknown field {self.field!r}: choose from {', '.join(FIELDS)}")
+        if self.field is not None and self.field not in (*FIELDS, *SERIES_FIELDS):
+            raise ValueError(f"unknown field {self.field!r}: choose from {', '.join((*FIELDS, *SERIES_FIELDS))}")
         if isinstance(self.row, str) and self.row != "all":
             _checked_time(self.row)
 
@@ -164,11 +178,37 @@ class Restated(_Strict, frozen=True):
             raise ValueError(f"unknown field {self.field!r}: choose from {', '.join(FIELDS)}")
 
 
+class Corrupt(_Strict, frozen=True):
+    """Bytes of an archive file flipped, in the middle of its compressed data.
+
+    Attributes:
+        bytes: how many.
+        checksum: whether the CHECKSUM is that of the flipped file (`right`) or of the sound one (`wrong`).
+    """
+
+    bytes: Positive = 1
+    checksum: Literal["right", "wrong"] = "wrong"
+
+
+class Replaced(_Strict, frozen=True):
+    """An archive file that has another content, etag and checksum once it was read `after` times.
+
+    ZIP and CHECKSUM are counted apart, so that both of one visit are of one content; once one of them was served new,
+    the other is new as well.
+
+    Attributes:
+        alter: what is different; by default the last value that counts something is one more in the last row.
+    """
+
+    after: Count = 1
+    alter: Change | list[Change] | None = None
+
+
 class Action(_Strict, frozen=True):
     """What a rule does: exactly one of these.
 
     `status`, `error`, `html`, `hang`, `reset` end the matter: later rules do nothing. The others shape the answer, each
-    on top of the rules before it.
+    on top of the rules before it. Those from `missing` on exist for archive files alone.
     """
 
     status: Status | Annotated[int, Meta(ge=400, le=599)] | None = None
@@ -184,20 +224,52 @@ class Action(_Strict, frozen=True):
     alter: Change | list[Change] | None = None
     restated: Restated | None = None
     clock_skew_ms: int | None = None
+    truncated: bool | Share | None = None
+    slow_bytes_per_s: Positive | None = None
+    stale_list: Time | None = None
+    missing: bool | Literal["both", "zip", "checksum"] | None = None
+    corrupt: Corrupt | bool | None = None
+    wrong_checksum: bool | str | None = None
+    drop_days: str | list[str] | None = None
+    header: Literal["on", "off"] | None = None
+    unit: Literal["ms", "us"] | None = None
+    replaced: Replaced | bool | None = None
 
     def __post_init__(self) -> None:
         given = self._given()
         if len(given) != 1:
             raise ValueError(f"give exactly one action, not {', '.join(given) or 'none'}")
+        for day in _listed(self.drop_days or []):
+            _checked_time(day)
+        if self.stale_list is not None:
+            _checked_time(self.stale_list)
 
     @property
     def name(self) -> str:
         """Which one it is."""
         return self._given()[0]
 
+    @property
+    def ends(self) -> bool:
+        """Whether later rules have no say any more."""
+        return self.name in ("status", "error", "html", "hang", "reset")
+
+    @property
+    def concerns_listing(self) -> bool:
+        """Whether it can befall the archive's listing."""
+        kept = ("half_json", "truncated", "delay_ms", "slow_bytes_per_s", "stale_list")
+        return self.ends or self.name in kept
+
     def _given(self) -> list[str]:
         values = {name: getattr(self, name) for name in self.__struct_fields__}
         return [name for name, value in values.items() if value is not None and value is not False]
+
+
+CONTENT_ACTIONS = frozenset(
+    {"drop_rows", "duplicate_rows", "shuffle_rows", "alter", "missing", "corrupt", "wrong_checksum"}
+    | {"drop_days", "header", "unit", "replaced"}
+)
+"""What changes an archive file itself, whoever reads it, rather than one answer."""
 
 
 class Rule(_Strict, frozen=True):
@@ -217,13 +289,20 @@ class Script(_Strict, frozen=True):
 
 @dataclass(frozen=True, slots=True)
 class Occasion:
-    """A request, as far as rules look at it."""
+    """A request, as far as rules look at it.
+
+    Attributes:
+        part: of the archive: `zip`, `CHECKSUM`, `HEAD` or `list`; empty for REST.
+        file: of an archive file: the path of its ZIP.
+    """
 
     path: str
-    market: Market
+    market: Market | None
     symbol: str
     interval: str
     now_ms: int
+    part: str = ""
+    file: str = ""
 
 
 @dataclass(slots=True)
@@ -238,7 +317,10 @@ class FaultScript:
 
     script: Script = field(default_factory=Script)
     tallies: list[_Tally] = field(init=False)
-    reads: dict[tuple[int, Market, str, str], int] = field(default_factory=dict)
+    reads: dict[tuple[int, Market | None, str, str], int] = field(default_factory=dict)
+    _parts: dict[tuple[int, str], _Tally] = field(default_factory=dict)
+    _visits: Counter[tuple[int, str, str]] = field(default_factory=Counter)
+    _switched: set[tuple[int, str]] = field(default_factory=set)
 
     def __post_init__(self) -> None:
         self.tallies = [_Tally() for _ in self.script.rules]
@@ -247,22 +329,40 @@ class FaultScript:
         """The actions that meet a request, in order, each with its rule's number. Counts the request for every rule it
         concerns, also behind an action that ends the matter; the caller stops acting there."""
         for number, rule in enumerate(self.script.rules):
-            if not _concerns(rule.match, occasion):
+            if not _concerns(rule, occasion):
                 continue
-            tally = self.tallies[number]
+            tally = self._tally(number, occasion.part)
             tally.seen += 1
-            if self._due(number, rule.match, tally):
+            if self._due(number, rule, tally, occasion):
                 yield number, rule.action
 
-    def applied(self, number: int) -> None:
+    def applied(self, number: int, part: str = "") -> None:
         """Notes that a rule took effect."""
-        self.tallies[number].applied += 1
+        self._tally(number, part).applied += 1
+
+    def not_applied(self, number: int, part: str) -> None:
+        """Takes that back: it had nothing to change."""
+        self._tally(number, part).applied -= 1
+
+    def is_replaced(self, number: int, occasion: Occasion, after: int) -> bool:
+        """Counts one more reading of an archive file's part, and says whether it is the new content that is read."""
+        file = (number, occasion.file)
+        visit = (*file, occasion.part)
+        if self._visits[visit] >= after:
+            self._switched.add(file)
+        if occasion.part != "HEAD":
+            self._visits[visit] += 1
+        return file in self._switched
+
+    def file_key(self, number: int, file: str) -> np.uint64:
+        """The random stream of a rule for one archive file, the same in every run and for every reader."""
+        return stream_key(str(self.script.seed), "vision", str(number), file)
 
     def draw(self, number: int) -> int:
         """A 64-bit random word for the present request under a rule, the same in every run."""
         return word(stream_key(str(self.script.seed), "fault", str(number)), self.tallies[number].seen)
 
-    def read(self, number: int, market: Market, symbol: str, interval: str) -> int:
+    def read(self, number: int, market: Market | None, symbol: str, interval: str) -> int:
         """Counts one more reading of a rule's bar in a series; how many there were before."""
         key = (number, market, symbol, interval)
         before = self.reads.get(key, 0)
@@ -276,14 +376,25 @@ class FaultScript:
             for rule, tally in zip(self.script.rules, self.tallies, strict=True)
         ]
 
-    def _due(self, number: int, match: Match, tally: _Tally) -> bool:
+    def _tally(self, number: int, part: str) -> _Tally:
+        """The counts of a rule. What changes an archive file counts its ZIP's readers, those of the CHECKSUM apart."""
+        if part in ("CHECKSUM", "HEAD") and self.script.rules[number].action.name in CONTENT_ACTIONS:
+            return self._parts.setdefault((number, part), _Tally())
+        return self.tallies[number]
+
+    def _due(self, number: int, rule: Rule, tally: _Tally, occasion: Occasion) -> bool:
+        match = rule.match
         if match.times is not None and tally.applied >= match.times:
             return False
         if tally.seen <= match.after or (match.every is not None and tally.seen % match.every):
             return False
         if match.nth is not None and tally.seen not in _listed(match.nth):
             return False
-        return match.probability >= 1 or self.draw(number) / 2**64 < match.probability
+        if match.probability >= 1:
+            return True
+        of_file = occasion.file and rule.action.name in CONTENT_ACTIONS  # a share of the files, not of the readings
+        drawn = word(self.file_key(number, occasion.file), 0) if of_file else self.draw(number)
+        return drawn / 2**64 < match.probability
 
 
 def parse_script(content: Any, where: str) -> FaultScript:
@@ -317,13 +428,17 @@ def _listed(value: Any) -> list[Any]:
     return value if isinstance(value, list) else [value]
 
 
-def _concerns(match: Match, occasion: Occasion) -> bool:
+def _concerns(rule: Rule, occasion: Occasion) -> bool:
+    match = rule.match
+    if occasion.part and match.path == "*":
+        return False
+    of_file = occasion.file and rule.action.name in CONTENT_ACTIONS
     wanted = (
         (occasion.market, match.market),
         (occasion.symbol, match.symbol),
         (occasion.interval, match.interval),
     )
-    if not fnmatchcase(occasion.path, match.path):
+    if not fnmatchcase(occasion.file if of_file else occasion.path, match.path):
         return False
     if any(legal is not None and value not in _listed(legal) for value, legal in wanted):
         return False

@@ -89,6 +89,9 @@ class RecordedSource:
         bars = (bar for day in days for bar in self._day(market, symbol, interval, day))
         return "".join(bar.line(micros=micros) for bar in bars).encode()
 
+    def recorded_below(self, folder: str) -> list[str]:
+        return self._zips.below(folder)
+
     def recorded_zip(self, path: str) -> Path | None:
         return self._zips.find(path)
 

@@ -55,6 +55,11 @@ class Restatements:
             return rows
         return [self._changed(row, series, 1000 if micros else 1) for row in rows]
 
+    def snapshot(self, market: Market, symbol: str, interval: str) -> dict[int, dict[int, Any]]:
+        """A series' changes as they stand now: by open time (ms) and place in the row."""
+        series = self._changes.get((market, symbol, interval), {})
+        return {open_ms: dict(places) for open_ms, places in series.items()}
+
     @staticmethod
     def _changed(row: str, series: Mapping[int, Mapping[int, Any]], unit: int) -> str:
         places = series.get(int(row[1 : row.index(",")]) // unit)

@@ -10,6 +10,8 @@ from aiohttp import web
 
 from replica.answer import Answer
 
+_PIECES_PER_S = 10
+
 
 async def send(request: web.Request, answer: Answer) -> web.StreamResponse:
     """Sends an answer, or does to the connection what a fault wants."""
@@ -18,7 +20,9 @@ async def send(request: web.Request, answer: Answer) -> web.StreamResponse:
         await asyncio.sleep(answer.delay_ms / 1000)
     if answer.hang_s is not None:
         await asyncio.sleep(answer.hang_s)
-        return _reset(request, web.StreamResponse())
+        return reset(request, web.StreamResponse())
+    if answer.bytes_per_s is not None:
+        return await _slowly(request, answer, headers, answer.bytes_per_s)
     if answer.reset_after is None:
         return web.Response(status=answer.status, body=answer.body, headers=headers)
     response = web.StreamResponse(status=answer.status, headers=headers)
@@ -26,10 +30,29 @@ async def send(request: web.Request, answer: Answer) -> web.StreamResponse:
         response.content_length = len(answer.body)
         await response.prepare(request)
         await response.write(answer.body[: answer.reset_after])
-    return _reset(request, response)
+    return reset(request, response)
 
 
-def _reset(request: web.Request, response: web.StreamResponse) -> web.StreamResponse:
+async def _slowly(
+    request: web.Request, answer: Answer, headers: dict[str, str], bytes_per_s: int
+) -> web.StreamResponse:
+    """The body in ten pieces a second, up to where it is reset if it is."""
+    response = web.StreamResponse(status=answer.status, headers=headers)
+    response.content_length = len(answer.body)
+    await response.prepare(request)
+    end = len(answer.body) if answer.reset_after is None else answer.reset_after
+    step = max(1, bytes_per_s // _PIECES_PER_S)
+    if request.method != "HEAD":
+        for at in range(0, end, step):
+            await response.write(answer.body[at : min(at + step, end)])
+            await asyncio.sleep(1 / _PIECES_PER_S if bytes_per_s >= _PIECES_PER_S else 1 / bytes_per_s)
+    if answer.reset_after is not None:
+        return reset(request, response)
+    await response.write_eof()
+    return response
+
+
+def reset(request: web.Request, response: web.StreamResponse) -> web.StreamResponse:
     """Drops the connection with a TCP reset, as a broken middle box does; the response is never finished."""
     transport = request.transport
     if transport is not None:

@@ -16,6 +16,7 @@ from aiohttp import web
 from gapless.errors import ConfigError
 from replica.control import add_control, refuse_wrong_use
 from replica.exchange import Call, Exchange
+from replica.network import Network
 from replica.sending import send
 from replica.vision.archive import Archive
 from replica.vision.routes import add_archive
@@ -51,9 +52,11 @@ class ReadyLine:
 
 def make_app(exchange: Exchange) -> web.Application:
     """The application: control endpoints, and everything else to the exchange."""
-    app = web.Application(middlewares=[refuse_wrong_use])
-    add_control(app, exchange)
-    add_archive(app, Archive(exchange))
+    network = Network()
+    archive = Archive(exchange)
+    app = web.Application(middlewares=[network.middleware(), refuse_wrong_use])
+    add_control(app, exchange, archive, network)
+    add_archive(app, archive)
 
     async def serve(request: web.Request) -> web.StreamResponse:
         call = Call(request.path, request.query, request.remote or "", request.headers.get("X-MBX-TIME-UNIT"))

@@ -48,6 +48,9 @@ class Source(Protocol):
         """The lines of a month's or day's file, without a header, as the exchange would have copied them when they were
         new: restatements are not in it."""
 
+    def recorded_below(self, folder: str) -> list[str]:
+        """The archive paths of recordings directly in a folder of the archive, sorted."""
+
     def recorded_zip(self, path: str) -> Path | None:
         """The recording of an archive file, where there is one to be served byte for byte."""
 
@@ -106,6 +109,9 @@ class GeneratedSource:
         listing, step = self._listings[market, symbol], INTERVAL_MS[interval]
         bars = self._market.bars(listing, step, period.start_ms, period.end_ms)
         return kline_csv(bars, step, listing.scale, micros=micros)
+
+    def recorded_below(self, folder: str) -> list[str]:
+        return []
 
     def recorded_zip(self, path: str) -> Path | None:
         return None

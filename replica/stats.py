@@ -71,20 +71,49 @@ class MarketStats:
 
 
 @dataclass(slots=True)
+class ArchiveStats:
+    """Counts of the archive: requests by kind (`zip`, `CHECKSUM`, `list`), HEADs among them, statuses, body bytes."""
+
+    requests: Counter[str] = field(default_factory=Counter)
+    heads: int = 0
+    statuses: Counter[int] = field(default_factory=Counter)
+    bytes: int = 0
+
+    def count(self, kind: str, status: int, size: int, *, head: bool = False) -> None:
+        """One answer of so many bytes; a HEAD has none."""
+        self.requests[kind] += 1
+        self.statuses[status] += 1
+        self.heads += head
+        self.bytes += 0 if head else size
+
+    def report(self) -> dict[str, Any]:
+        return {
+            "requests": dict(self.requests),
+            "requests_total": self.requests.total(),
+            "heads": self.heads,
+            "statuses": {str(status): count for status, count in sorted(self.statuses.items())},
+            "bytes": self.bytes,
+        }
+
+
+@dataclass(slots=True)
 class Stats:
-    """Counts of both markets. Weight is summed over all addresses, refused requests included."""
+    """Counts of both markets and of the archive. Weight is summed over all addresses, refused requests included."""
 
     markets: dict[Market, MarketStats] = field(default_factory=lambda: {market: MarketStats() for market in Market})
+    archive: ArchiveStats = field(default_factory=ArchiveStats)
     unknown_paths: Counter[str] = field(default_factory=Counter)
 
     def reset(self) -> None:
         """Starts again from nothing."""
         self.markets = {market: MarketStats() for market in Market}
+        self.archive = ArchiveStats()
         self.unknown_paths.clear()
 
     def report(self) -> dict[str, Any]:
         """The counts as JSON values; `weight_by_minute` keeps the newest 1,440 minutes that saw a request."""
         return {
             **{market.value: stats.report() for market, stats in self.markets.items()},
+            "vision": self.archive.report(),
             "unknown_paths": dict(self.unknown_paths),
         }

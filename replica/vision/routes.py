@@ -10,11 +10,13 @@ from aiohttp import web
 
 from replica.sending import send
 from replica.vision.archive import PREFIX, Archive, Fetch
+from replica.vision.bucket import LIST_PATH, Bucket
 
 
 def add_archive(app: web.Application, archive: Archive) -> None:
-    """Registers the archive's paths."""
+    """Registers the archive's paths and its listing."""
     builders: list[ThreadPoolExecutor] = []
+    bucket = Bucket(archive)
 
     async def with_builder(_: web.Application) -> AsyncIterator[None]:
         # One thread: two requests for one file, its ZIP and its checksum, never build it twice.
@@ -23,15 +25,23 @@ def add_archive(app: web.Application, archive: Archive) -> None:
             yield
 
     async def fetch(request: web.Request) -> web.StreamResponse:
-        wanted = Fetch(
-            request.path.removeprefix(PREFIX),
-            request.method == "HEAD",
-            request.headers.get("Range"),
-            request.headers.get("If-None-Match"),
-            request.headers.get("If-Modified-Since"),
+        plan = archive.plan(
+            Fetch(
+                request.path.removeprefix(PREFIX),
+                request.method == "HEAD",
+                request.headers.get("Range"),
+                request.headers.get("If-None-Match"),
+                request.headers.get("If-Modified-Since"),
+            )
         )
-        loop = asyncio.get_running_loop()
-        return await send(request, await loop.run_in_executor(builders[0], archive.answer, wanted))
+        answer, changed = await asyncio.get_running_loop().run_in_executor(builders[0], archive.answer, plan)
+        archive.conclude(plan, answer, changed)
+        return await send(request, answer)
+
+    async def listed(request: web.Request) -> web.StreamResponse:
+        return await send(request, bucket.answer(request.query))
 
     app.cleanup_ctx.append(with_builder)
     app.router.add_get(PREFIX + "{key:.*}", fetch)
+    app.router.add_get(LIST_PATH, listed)
+    app.router.add_get(LIST_PATH + "/", listed)

@@ -3,22 +3,30 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 from gapless.domain.instrument import Market
 from gapless.domain.window import parse_time
+from replica.series import FUNDING_HEADER, METRICS_HEADER
 from replica.source import Source
-from replica.vision.objects import KLINES, ArchiveFile
+from replica.vision.objects import FUNDING, KLINES, METRICS, ArchiveFile
 from replica.vision.recorded import recorded_checksum
-from replica.vision.zipped import Zipped, etag, sealed, zip_csv
+from replica.vision.zipped import Zipped, etag, read_csv, sealed, zip_csv
+
+Built = tuple[Zipped, frozenset[int]]
+"""A file, and the numbers of the rules that spoilt it."""
 
 CACHE_BYTES = 256 * 1024 * 1024
 
-KLINE_HEADER = (
-    b"open_time,open,high,low,close,volume,close_time,quote_volume,count,"
-    b"taker_buy_volume,taker_buy_quote_volume,ignore\n"
-)
+_HEADERS = {
+    KLINES: "open_time,open,high,low,close,volume,close_time,quote_volume,count,"
+    "taker_buy_volume,taker_buy_quote_volume,ignore",
+    FUNDING: FUNDING_HEADER,
+    METRICS: METRICS_HEADER,
+}
+_MICROS_DIGITS = 16
 _SPOT_MICROS_FROM_MS = parse_time("2025-01-01")
 _UM_HEADER_FROM_MS = parse_time("2022-05-01")
 
@@ -32,17 +40,17 @@ class ZipCache:
     """
 
     most_bytes: int = CACHE_BYTES
-    _kept: OrderedDict[object, Zipped] = field(default_factory=OrderedDict)
+    _kept: OrderedDict[object, Built] = field(default_factory=OrderedDict)
     _bytes: int = 0
 
-    def get(self, key: object, make: Callable[[], Zipped]) -> Zipped:
+    def get(self, key: object, make: Callable[[], Built]) -> Built:
         """The file under a key, made now if it is not kept."""
         found = self._kept.get(key)
         if found is None:
             found = self._kept[key] = make()
-            self._bytes += len(found.data)
+            self._bytes += len(found[0].data)
             while self._bytes > self.most_bytes and len(self._kept) > 1:
-                self._bytes -= len(self._kept.popitem(last=False)[1].data)
+                self._bytes -= len(self._kept.popitem(last=False)[1][0].data)
         self._kept.move_to_end(key)
         return found
 
@@ -81,4 +89,22 @@ def csv_of(source: Source, file: ArchiveFile) -> bytes:
     micros = file.market is Market.SPOT and file.period.start_ms >= _SPOT_MICROS_FROM_MS
     lines = source.archive_csv(file.market, file.symbol, file.interval, file.period, micros=micros)
     headed = file.market is Market.UM and file.period.start_ms >= _UM_HEADER_FROM_MS
-    return KLINE_HEADER + lines if headed else lines
+    return f"{header_of(file)}\n".encode() + lines if headed else lines
+
+
+def header_of(file: ArchiveFile) -> str:
+    """The names of a file's columns, comma-separated, as the archive writes them where it does."""
+    return _HEADERS[file.kind]
+
+
+def restated(file: ArchiveFile, sound: Zipped, changes: Mapping[int, Mapping[int, Any]]) -> Zipped:
+    """A file of klines made anew with bars changed, by open time (ms) and place in the row."""
+    lines = read_csv(sound.data).decode().splitlines()
+    for at, line in enumerate(lines):
+        values = line.split(",")
+        if values[0].isdecimal():
+            open_ms = int(values[0]) // (1000 if len(values[0]) >= _MICROS_DIGITS else 1)
+            for place, value in changes.get(open_ms, {}).items():
+                values[place] = str(value)
+            lines[at] = ",".join(values)
+    return sealed(f"{file.stem}.zip", zip_csv(file.stem, "".join(f"{line}\n" for line in lines).encode()))

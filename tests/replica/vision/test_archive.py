@@ -192,7 +192,7 @@ def test_the_cache_keeps_within_its_bytes_and_drops_the_longest_unused() -> None
     made: list[str] = []
 
     def file(name: str) -> bytes:
-        return cache.get(name, lambda: (made.append(name), sealed(name, b"0123456789"))[1]).data
+        return cache.get(name, lambda: (made.append(name) or sealed(name, b"0123456789"), frozenset()))[0].data
 
     for name in ("a", "b", "a", "c", "a", "b"):
         file(name)
