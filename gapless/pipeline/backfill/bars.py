@@ -24,7 +24,7 @@ from gapless.exchanges.binance.paging import PAGE_ROWS
 from gapless.exchanges.binance.rest import BinanceRest
 from gapless.exchanges.binance.vision.klines import parse_klines_zip
 from gapless.exchanges.binance.vision.objects import ArchiveObject, day_object, month_object, published_by_ms
-from gapless.pipeline.backfill.archive import KINDS, Parsed, take_file
+from gapless.pipeline.backfill.archive import KINDS, Parsed
 from gapless.pipeline.backfill.desk import Desk
 from gapless.pipeline.backfill.outcome import Outcome
 from gapless.pipeline.backfill.pieces import Opens, Piece, runs
@@ -94,11 +94,9 @@ async def _from_days(desk: Desk, outcome: Outcome) -> None:
 
 
 async def _take_object(desk: Desk, outcome: Outcome, obj: ArchiveObject, kind: str) -> None:
-    taken = await take_file(desk.rt, desk.archive, desk.threads, obj, outcome.piece, _parser(outcome.piece))
-    if taken is None:
-        return
-    outcome.take(taken, kind)
-    desk.watch.object_done(obj.name, taken.manifest.bytes)
+    taken = await desk.file(obj, outcome.piece, _parser(outcome.piece))
+    if taken is not None:
+        outcome.take(taken, kind)
 
 
 async def _from_exchange(desk: Desk, outcome: Outcome) -> None:

@@ -17,7 +17,7 @@ from gapless.exchanges.binance.metrics import parse_metrics_zip
 from gapless.exchanges.binance.series_rest import METRICS_KEPT_MS, fetch_funding, fetch_metrics
 from gapless.exchanges.binance.series_rows import ParsedRows
 from gapless.exchanges.binance.vision.objects import ArchiveObject, day_object, month_object, published_by_ms
-from gapless.pipeline.backfill.archive import KINDS, Parsed, take_file
+from gapless.pipeline.backfill.archive import KINDS, Parsed
 from gapless.pipeline.backfill.bars import OpensStored, failure_of
 from gapless.pipeline.backfill.desk import Desk
 from gapless.pipeline.backfill.outcome import Hole, Outcome, open_times
@@ -88,10 +88,9 @@ async def _take(desk: Desk, outcome: Outcome, obj: ArchiveObject, kind: str) -> 
     def parse(data: bytes, what: ArchiveObject) -> Parsed:
         return _parsed(piece, read(data, what, exchange=EXCHANGE, symbol=piece.series.symbol))
 
-    taken = await take_file(desk.rt, desk.archive, desk.threads, obj, piece, parse)
+    taken = await desk.file(obj, piece, parse)
     if taken is not None:
         outcome.take(taken, kind)
-        desk.watch.object_done(obj.name, taken.manifest.bytes)
 
 
 async def _funding_by_rest(desk: Desk, outcome: Outcome) -> None:

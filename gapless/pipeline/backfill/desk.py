@@ -15,7 +15,9 @@ from gapless.domain.instrument import Market
 from gapless.errors import BadSymbol, ExchangeError, RateLimited, RegionRefused, Unreachable
 from gapless.exchanges.binance.rest import BinanceRest
 from gapless.exchanges.binance.vision.archive import Archive
-from gapless.pipeline.backfill.archive import open_archive
+from gapless.exchanges.binance.vision.objects import ArchiveObject
+from gapless.pipeline.backfill.archive import Parse, Taken, open_archive, take_file
+from gapless.pipeline.backfill.pieces import Piece
 from gapless.pipeline.backfill.request import SourceChoice, Watch
 from gapless.pipeline.runtime import Runtime
 
@@ -34,6 +36,7 @@ class Desk:
     Attributes:
         threads: for parsing.
         closed: why a market's REST is not asked any more: its ban or budget lasts longer than we wait.
+        archive_closed: why the archive is not asked any more: it refuses this address.
         forgotten: raw symbols that the exchange does not know, with its answer; asked for once.
     """
 
@@ -45,9 +48,27 @@ class Desk:
     now_ms: int
     clients: dict[Market, BinanceRest] = field(default_factory=dict)
     closed: dict[Market, ExchangeError] = field(default_factory=dict)
+    archive_closed: ExchangeError | None = None
     forgotten: dict[tuple[Market, str], BadSymbol] = field(default_factory=dict)
     _stack: AsyncExitStack = field(default_factory=AsyncExitStack)
     _opening: asyncio.Lock = field(default_factory=asyncio.Lock)
+
+    async def file(self, obj: ArchiveObject, piece: Piece, parse: Parse) -> Taken | None:
+        """A file of the archive, see `take_file`; an archive that refused us once is not asked again.
+
+        Raises:
+            ExchangeError: it did not answer, or refuses this address. StorageError: a rejected file could not be kept.
+        """
+        if self.archive_closed is not None:
+            raise self.archive_closed
+        try:
+            taken = await take_file(self.rt, self.archive, self.threads, obj, piece, parse)
+        except RegionRefused as error:
+            self.archive_closed = error
+            raise
+        if taken is not None:
+            self.watch.object_done(obj.name, taken.manifest.bytes)
+        return taken
 
     async def ask(self, market: Market, question: Callable[[BinanceRest], Awaitable[T]]) -> T:
         """A question to a market's REST, put again while nobody answers: a network that is away is waited for.

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -60,7 +62,7 @@ def test_runs_hold_exactly_the_points(points: set[int]) -> None:
     opens = np.array(sorted(points), np.int64) * 60_000
     found = runs(opens, 60_000)
     assert sorted(at for run in found for at in range(run.start_ms, run.end_ms, 60_000)) == opens.tolist()
-    assert all(one.end_ms < other.start_ms for one, other in zip(found, found[1:], strict=False))
+    assert all(one.end_ms < other.start_ms for one, other in itertools.pairwise(found))
 
 
 def test_a_new_request_is_cut_at_months_and_skips_those_without_a_life() -> None:
