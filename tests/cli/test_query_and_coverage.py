@@ -18,7 +18,7 @@ from gapless.domain.schema import OHLCV_VALUES
 from gapless.pipeline.instruments import refresh_instruments
 from gapless.pipeline.runtime import Runtime
 from tests.bars import bars
-from tests.pipeline.conftest import Installation, MakeInstallation, installation, make_installation  # noqa: F401
+from tests.pipeline.conftest import Installation
 from tests.pipeline.test_read import into_lake, into_mysql
 
 BTC = "BTC/USDT:USDT"
@@ -27,7 +27,7 @@ Gapless = Callable[..., tuple[int, str, str]]
 
 
 @pytest.fixture
-def rt(installation: Installation) -> Iterator[Runtime]:  # noqa: F811
+def rt(installation: Installation) -> Iterator[Runtime]:
     with installation.open() as opened:
         refresh_instruments(opened)
         into_lake(opened, SERIES.slice(0, 25))
