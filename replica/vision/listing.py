@@ -70,7 +70,7 @@ def list_query(params: Mapping[str, str]) -> ListQuery:
     after = marker if version == 1 else params.get("start-after", "")
     if version == 2 and token:
         try:
-            after = base64.urlsafe_b64decode(token.encode()).decode()
+            after = base64.b64decode(token.encode(), altchars=b"-_", validate=True).decode()
         except (binascii.Error, UnicodeDecodeError):
             raise WrongListing("continuation-token") from None
     encoded = params.get("encoding-type") == "url"
