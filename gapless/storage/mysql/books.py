@@ -300,6 +300,7 @@ series_month = Table(
     _column("sources", _ascii(64)),
     _column("done_at", _moment()),
     Index("ix_series_month_month", "dataset", "exchange", "market", "month"),
+    Index("ix_series_month_symbol", "symbol", "dataset", "exchange", "month"),
     **_OPTIONS,
 )
 

@@ -91,17 +91,22 @@ def learn_lifetime(
 
     if market is None:
         raise NotFound(f"{exchange} {symbol} is no unified symbol: write BTC/USDT or BTC/USDT:USDT")
-    _change(db, exchange, market, f"learning the lifetime of {exchange} {symbol}", change)
+    _change(db, exchange, market, f"learning the lifetime of {exchange} {symbol}", change, symbol)
 
 
 def _change(
-    db: MySql, exchange: str, market: Market, what: str, change: Callable[[dict[str, Known]], dict[str, Known]]
+    db: MySql,
+    exchange: str,
+    market: Market,
+    what: str,
+    change: Callable[[dict[str, Known]], dict[str, Known]],
+    symbol: str | None = None,
 ) -> list[Instrument]:
-    """Change what is known of a market's instruments, one at a time; all of them as they are then, by symbol."""
+    """Change what is known of a market's instruments, or of one of them, one change at a time; what is known then."""
 
     def attempt() -> list[Instrument]:
         with db.named_locks([f"instrument:{exchange}:{market}"]) as connection, connection.begin():
-            known = _read_known(connection, exchange, market)
+            known = _read_known(connection, exchange, market, symbol)
             merged = change(known)
             _store(connection, exchange, known, merged)
         return [merged[symbol].instrument for symbol in sorted(merged)]
@@ -129,10 +134,14 @@ def read_lives(db: MySql, exchange: str, market: Market | None = None) -> dict[s
     return {symbol: found[symbol].lives for symbol in sorted(found)}
 
 
-def _read_known(connection: Connection, exchange: str, market: Market | None) -> dict[str, Known]:
+def _read_known(
+    connection: Connection, exchange: str, market: Market | None, symbol: str | None = None
+) -> dict[str, Known]:
     life, table = instrument_life.c, instrument_table.c
     lives: dict[str, list[Life]] = defaultdict(list)
     rows = select(instrument_life).where(life.exchange == exchange).order_by(life.symbol, life.listed_at)
+    if symbol is not None:
+        rows = rows.where(life.symbol == symbol)
     for row in connection.execute(rows).mappings():
         listed_ms = ms_of(row["listed_at"])
         lives[row["symbol"]].append(
@@ -141,6 +150,8 @@ def _read_known(connection: Connection, exchange: str, market: Market | None) ->
     statement = select(instrument_table).where(table.exchange == exchange)
     if market is not None:
         statement = statement.where(table.market == str(market))
+    if symbol is not None:
+        statement = statement.where(table.symbol == symbol)
     known = {}
     for row in connection.execute(statement).mappings():
         one = Instrument(

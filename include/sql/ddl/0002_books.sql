@@ -51,5 +51,6 @@ CREATE TABLE IF NOT EXISTS series_month (
   sources      VARCHAR(64) CHARACTER SET ascii COLLATE ascii_bin NOT NULL,
   done_at      DATETIME(3) NOT NULL,
   PRIMARY KEY (dataset, exchange, symbol, `interval`, month, store),
-  KEY ix_series_month_month (dataset, exchange, market, month)
+  KEY ix_series_month_month (dataset, exchange, market, month),
+  KEY ix_series_month_symbol (symbol, dataset, exchange, month)
 ) ENGINE = InnoDB DEFAULT CHARACTER SET utf8mb4 COLLATE utf8mb4_bin;
