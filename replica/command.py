@@ -22,7 +22,9 @@ from replica.source import GeneratedSource, Source
 from replica.universe import default_universe, large_universe
 
 DEFAULT_SEED = "1"
-SUMMARY = "serve Binance's own REST protocol on loopback, from generated or recorded data, with scripted faults"
+SUMMARY = (
+    "serve Binance's own REST protocol and archive on loopback, from generated or recorded data, with scripted faults"
+)
 EXAMPLES = """examples:
   gapless replica --generate 7 --port 9000
       a generated market of two dozen instruments at the host's time
@@ -30,6 +32,8 @@ EXAMPLES = """examples:
       the same, its clock frozen; POST /replica/clock moves it
   gapless replica --data archive/ --start 2024-09-10T08:00 --speed 60
       recorded bars, an hour of them a minute
+  GAPLESS_BINANCE_VISION_URL=http://127.0.0.1:9000/vision gapless backfill ohlcv ...
+      its archive of ZIP files; GAPLESS_BINANCE_VISION_LIST_URL=.../vision-list its listing
   gapless replica --generate load --symbols 600
       600 perpetuals for load tests
 

@@ -9,7 +9,8 @@ from typing import Any
 
 from replica.answer import Answer, rows_body
 from replica.bars import FIELDS
-from replica.faults import Action, Change, Error, FaultScript, Html, Occasion, Reset, Restated, Status, at_ms
+from replica.fault_schema import Action, Change, Error, Html, Reset, Restated, Status, at_ms
+from replica.faults import FaultScript, Occasion
 from replica.limits import Limiter
 from replica.refusal import error_body
 

@@ -18,7 +18,8 @@ import msgspec
 from gapless.errors import ConfigError
 from replica.answer import Answer
 from replica.exchange import Exchange
-from replica.faults import CONTENT_ACTIONS, Action, Occasion, Replaced
+from replica.fault_schema import CONTENT_ACTIONS, Action, Replaced
+from replica.faults import Occasion
 from replica.noise import word
 from replica.vision.delivery import delivered
 from replica.vision.listing import every_file

@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from replica.answer import Answer
-from replica.faults import Action, Occasion, at_ms
+from replica.fault_schema import Action, at_ms
+from replica.faults import Occasion
 from replica.vision.archive import Archive
 from replica.vision.delivery import delivered
 from replica.vision.listing import Listed, WrongListing, list_query, listing, nothing_known, refused_listing

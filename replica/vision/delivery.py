@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from replica.answer import Answer
+from replica.fault_schema import Action, Error, Html, Reset, Status
 from replica.faulting import LONGEST_HANG_S, PAGE, half
-from replica.faults import Action, Error, Html, Reset, Status
 from replica.refusal import error_body
 from replica.vision.xml import error_xml
 

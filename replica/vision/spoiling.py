@@ -14,7 +14,7 @@ from typing import Any
 
 from gapless.domain.window import DAY_MS, parse_time
 from replica.bars import FIELDS
-from replica.faults import Action, Change, Corrupt, Replaced, at_ms
+from replica.fault_schema import Action, Change, Corrupt, Replaced, at_ms
 from replica.vision.objects import KLINES, ArchiveFile
 from replica.vision.store import header_of
 from replica.vision.zipped import Zipped, checksum_text, etag, read_csv, sealed, zip_csv
