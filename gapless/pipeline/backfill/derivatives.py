@@ -10,7 +10,7 @@ import pyarrow.compute as pc
 
 from gapless.domain.datasets import Dataset
 from gapless.domain.instrument import Market
-from gapless.domain.window import DAY_MS, Window, next_month
+from gapless.domain.window import DAY_MS, HOUR_MS, Window, next_month
 from gapless.errors import BadSymbol, ExchangeError
 from gapless.exchanges.binance.funding import parse_funding_zip
 from gapless.exchanges.binance.metrics import parse_metrics_zip
@@ -25,6 +25,8 @@ from gapless.pipeline.backfill.pieces import Piece
 from gapless.pipeline.runtime import EXCHANGE
 from gapless.quality.funding import count_missing_settlements, missing_settlements
 from gapless.storage.mysql import RefusedRow
+
+_EDGE_MS = 2 * HOUR_MS
 
 
 async def take_funding(desk: Desk, piece: Piece, stored: OpensStored) -> Outcome:
@@ -75,7 +77,9 @@ async def take_metrics(desk: Desk, piece: Piece, stored: OpensStored) -> Outcome
             outcome.stored = await loop.run_in_executor(desk.threads, stored, piece)
         if desk.source != "vision" and len(outcome.missing):
             await _metrics_by_rest(desk, outcome)
-            outcome.deny(outcome.missing)
+            left, edge_ms = outcome.missing, desk.now_ms - METRICS_KEPT_MS
+            # What REST is about to forget was not asked for (`fetch_metrics`): nobody has denied it yet.
+            outcome.deny(left[(left < edge_ms) | (left >= edge_ms + _EDGE_MS)])
     except ExchangeError as error:
         outcome.failures.append(failure_of(piece, error))
     return outcome

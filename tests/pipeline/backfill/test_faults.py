@@ -92,7 +92,7 @@ def test_rows_that_every_file_lacks_come_from_rest_and_what_nobody_has_is_unfill
 ) -> None:
     replica.faults(
         {"match": {"path": "*/BTCUSDT-15m-2026-06*"}, "action": {"drop_rows": [5, 6, 7]}},
-        {"match": {"path": "*/klines"}, "action": {"drop_rows": [0]}},
+        {"match": {"path": "*/klines"}, "action": {"drop_rows": [1]}},
     )
     report = installation.backfill(*JUNE, intervals="15m")
     (series,) = report.series
