@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from airflow.sdk import Param, TriggerRule, dag, task, task_group
+from airflow.sdk import Param, TriggerRule, dag, task
 
 from gapless_airflow.policy import DEFAULT_ARGS, EXCHANGE_POOL, labels
 from gapless_airflow.steps import from_xcom, to_xcom
@@ -140,10 +140,9 @@ def ohlcv_backfill() -> None:
         history.name_batch(work)
         return {"batch": batch, "report": to_xcom(history.run_batch(context, work))}
 
-    # A batch that fails must not hide what became of the others: hence all_done, and the list of what was planned.
-    @task(
-        pool=EXCHANGE_POOL, trigger_rule=TriggerRule.ALL_DONE_MIN_ONE_SUCCESS, execution_timeout=timedelta(minutes=30)
-    )
+    # A batch that fails must not hide what became of the others, and no batch at all is a result too: hence all_done
+    # (the rule that wants a success as well skips a task behind a skipped one), and the list of what was planned.
+    @task(pool=EXCHANGE_POOL, trigger_rule=TriggerRule.ALL_DONE, execution_timeout=timedelta(minutes=30))
     def coverage(request: Any, planned: Any, fetched: Any, **context: Any) -> None:
         from gapless.pipeline.backfill.request import BackfillRequest
         from gapless_airflow import history
@@ -157,13 +156,9 @@ def ohlcv_backfill() -> None:
         history.print_coverage(context, from_xcom(request, BackfillRequest), batches)
         history.fail_unless_whole(batches, history.reports_by_batch(fetched))
 
-    @task_group(prefix_group_id=False)
-    def batches(batch: Any) -> Any:
-        return fetch(batch)
-
     asked = check_form()
     planned = plan(asked)
-    coverage(asked, planned, batches.expand(batch=planned))
+    coverage(asked, planned, fetch.expand(batch=planned))
 
 
 ohlcv_backfill()

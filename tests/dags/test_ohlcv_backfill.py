@@ -175,6 +175,12 @@ def test_what_is_settled_already_is_green_and_shown(engine: Engine, runs: Runs) 
     engine.settled = True
     run = runs.form()
     assert run.state == "success"
+    assert states(run) == {
+        "check_form": ["success"],
+        "plan": ["success"],
+        "fetch": ["skipped"],
+        "coverage": ["success"],
+    }
     assert engine.ran == []
     assert len(engine.covered) == 1
 
