@@ -76,7 +76,7 @@ def test_real_archive_files_come_out_to_the_last_digit(
     assert stored.keys() == real.keys()
     for series, bars in real.items():
         assert stored[series] == bars, series
-    states = {row[0] for row in one.rows("SELECT checksum FROM archive_object WHERE path LIKE '%BTCUSDT%'")}
+    states = {row[0] for row in one.rows("SELECT checksum FROM archive_object WHERE path LIKE '%%BTCUSDT%%'")}
     assert states == {"verified"}
 
 
