@@ -124,6 +124,7 @@ def test_wrong_usage_is_one_line_and_status_2(
 
 
 @pytest.mark.parametrize(
+    "arguments",
     [("ohlcv",), ("trades", *AUTUMN), ("ohlcv", *AUTUMN, "--workers", "0"), ("ohlcv", *AUTUMN, "--into", "disk")],
     ids=str,
 )
