@@ -11,7 +11,8 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
-from gapless.storage.mysql import MySql, upgrade
+from gapless.storage.mysql import MySql
+from gapless.storage.mysql.schema import upgrade
 from tests.fixtures.mysql import MySqlUnavailable, free_port, private_server
 
 USER, PASSWORD, DATABASE = "bench", "bench", "gapless_bench"

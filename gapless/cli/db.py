@@ -28,7 +28,7 @@ def run(args: argparse.Namespace) -> int:
     from gapless.cli.output import print_json
     from gapless.config import settings
     from gapless.pipeline.runtime import Runtime
-    from gapless.storage.mysql import upgrade
+    from gapless.storage.mysql.schema import upgrade
 
     with Runtime.open(settings()) as rt:
         report = upgrade(rt.db)

@@ -22,8 +22,8 @@ class Source(IntEnum):
     STREAM = 3
 
 
-# What a source knows, most last. The stream is what was seen in passing. The archive is a copy that the exchange made of
-# its records one day. REST is those records as they stand now, and what the exchange is asked whenever it is asked
+# What a source knows, most last. The stream is what was seen in passing. The archive is a copy that the exchange made
+# of its records one day. REST is those records as they stand now, and what the exchange is asked whenever it is asked
 # whether we hold the truth (docs/decisions/0070).
 _KNOWLEDGE = {Source.STREAM: 1, Source.VISION: 2, Source.REST: 3}
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from gapless.domain.instrument import Instrument, Market, market_of
 from gapless.domain.window import Window
@@ -55,3 +55,25 @@ def meets(instrument: Instrument, window: Window) -> bool:
     """Whether a moment of the window lies in the instrument's life. An unknown listing date counts as for ever ago."""
     started = instrument.listed_ms is None or instrument.listed_ms < window.end_ms
     return started and (instrument.delisted_ms is None or instrument.delisted_ms > window.start_ms)
+
+
+def by_market(symbols: Sequence[str], market: Market | None) -> dict[Market, str]:
+    """The names of a list, apart by market and joined again; `all` means each market, or the one given.
+
+    Raises:
+        ConfigError: a raw symbol without a market, or a symbol of another market than the one given.
+    """
+    specs: dict[Market, list[str]] = {}
+    for symbol in symbols:
+        if symbol == "all" or symbol.startswith("all:"):
+            markets = [market] if market else list(Market)
+        else:
+            named = market_of(symbol)
+            if named is None and market is None:
+                raise ConfigError(f"{symbol} is a raw symbol: say --market spot or --market um, or write BTC/USDT:USDT")
+            if named and market and named is not market:
+                raise ConfigError(f"{symbol} is a {named} symbol, but --market says {market}")
+            markets = [named or market]  # type: ignore[list-item]  # one of them is set, as checked above
+        for each in markets:
+            specs.setdefault(each, []).append(symbol)
+    return {name: ",".join(words) for name, words in specs.items()}

@@ -14,13 +14,12 @@ from gapless.domain.datasets import Dataset
 from gapless.domain.instrument import Instrument, Market
 from gapless.domain.interval import ALL_INTERVALS, Interval
 from gapless.domain.receipts import Failure
-from gapless.domain.universe import resolve
+from gapless.domain.universe import by_market, resolve
 from gapless.domain.window import DAY_MS, Window, from_ms, iso
 from gapless.errors import ExchangeError
 from gapless.exchanges.binance.connect import connect
 from gapless.pipeline.counting import CoveredSeries, Numbers, StoredDays, cover, percent
 from gapless.pipeline.instruments import refresh_market
-from gapless.pipeline.plan import by_market
 from gapless.pipeline.read import read_opens_everywhere, stored_span
 from gapless.pipeline.runtime import EXCHANGE, Runtime
 from gapless.pipeline.watchlist import read_watchlist

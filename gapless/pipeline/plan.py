@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from gapless.domain.instrument import Instrument, Market, market_of
+from gapless.domain.instrument import Instrument, Market
 from gapless.domain.interval import Interval
 from gapless.domain.receipts import Batch
-from gapless.domain.universe import resolve
+from gapless.domain.universe import by_market, resolve
 from gapless.domain.window import HOUR_MS, Window, iso
-from gapless.errors import ConfigError, NotYet
+from gapless.errors import NotYet
 from gapless.exchanges.binance.clock import ExchangeClock
 from gapless.pipeline.batches import cut, missing_windows
 from gapless.pipeline.extract import SETTLE_MS
@@ -80,28 +80,6 @@ def _unlisted(name: str, market: Market) -> Instrument:
     base, _, rest = name.partition("/")
     quote = rest.partition(":")[0]
     return Instrument(EXCHANGE, name, market, base + quote, base, quote, UNKNOWN)
-
-
-def by_market(symbols: Sequence[str], market: Market | None) -> dict[Market, str]:
-    """The names of a list, apart by market and joined again; `all` means each market, or the one given.
-
-    Raises:
-        ConfigError: a raw symbol without a market, or a symbol of another market than the one given.
-    """
-    specs: dict[Market, list[str]] = {}
-    for symbol in symbols:
-        if symbol == "all" or symbol.startswith("all:"):
-            markets = [market] if market else list(Market)
-        else:
-            named = market_of(symbol)
-            if named is None and market is None:
-                raise ConfigError(f"{symbol} is a raw symbol: say --market spot or --market um, or write BTC/USDT:USDT")
-            if named and market and named is not market:
-                raise ConfigError(f"{symbol} is a {named} symbol, but --market says {market}")
-            markets = [named or market]  # type: ignore[list-item]  # one of them is set, as checked above
-        for each in markets:
-            specs.setdefault(each, []).append(symbol)
-    return {name: ",".join(words) for name, words in specs.items()}
 
 
 def _catch_up(

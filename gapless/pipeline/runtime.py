@@ -5,17 +5,19 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from gapless.config import Settings
 from gapless.domain.instrument import Market
 from gapless.domain.window import iso
 from gapless.errors import ConfigError
-from gapless.exchanges.binance.connect import connect
-from gapless.exchanges.binance.rest import BinanceRest
 from gapless.exchanges.binance.symbols import EXCHANGE
 from gapless.storage.lake import BarLake, open_store
 from gapless.storage.mysql import MySql
 from gapless.storage.mysql.faults import RetryPolicy
+
+if TYPE_CHECKING:
+    from gapless.exchanges.binance.rest import BinanceRest
 
 TASK_WAIT_S = 75.0
 """How long one request of a step waits for budget before the step gives its slot back: a minute's window and some."""
@@ -60,6 +62,9 @@ class Runtime:
 
     def exchange(self, market: Market) -> BinanceRest:
         """A client of one market, paced with all others behind this address; to be entered with `async with`."""
+        # Half a second of imports that a command without a question to the exchange does not pay for.
+        from gapless.exchanges.binance.connect import connect
+
         return connect(
             market,
             self.settings.rest_url(market),

@@ -41,8 +41,8 @@ def request_from_form(params: Mapping[str, Any]) -> BackfillRequest:
     Raises:
         AirflowFailException: a field is wrong; the message says which, and what to write. Not retried.
     """
+    from gapless.domain.universe import by_market
     from gapless.pipeline.backfill.request import BackfillRequest
-    from gapless.pipeline.plan import by_market
 
     try:
         market = None if params["market"] == BOTH else Market(params["market"])

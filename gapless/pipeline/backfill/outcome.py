@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pyarrow as pa
@@ -10,10 +11,12 @@ import pyarrow as pa
 from gapless.domain.datasets import empty
 from gapless.domain.receipts import Failure
 from gapless.domain.window import Window
-from gapless.pipeline.backfill.archive import Taken
 from gapless.pipeline.backfill.pieces import Opens, Piece, runs
 from gapless.pipeline.backfill.request import RejectedObject
 from gapless.storage.mysql import ManifestRow, RefusedRow
+
+if TYPE_CHECKING:
+    from gapless.pipeline.backfill.archive import Taken
 
 NOBODY_HAS_IT = "neither the archive nor the exchange has it"
 

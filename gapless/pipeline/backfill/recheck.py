@@ -8,9 +8,7 @@ from collections.abc import Sequence
 
 from gapless.domain.instrument import Market
 from gapless.domain.window import DAY_MS, Window, month_start, next_month
-from gapless.exchanges.binance.vision.objects import parse_path
 from gapless.pipeline.backfill.accounts import Accounts
-from gapless.pipeline.backfill.archive import open_archive
 from gapless.pipeline.backfill.pieces import Piece, Series, Store, whole_piece
 from gapless.pipeline.backfill.request import BackfillRequest
 from gapless.pipeline.backfill.survey import Survey
@@ -65,6 +63,9 @@ def _loaded(rt: Runtime, request: BackfillRequest, market: Market, hull: Window,
 
 
 async def _compare(rt: Runtime, rows: Sequence[ManifestRow], accounts: Accounts) -> list[ManifestRow]:
+    from gapless.exchanges.binance.vision.objects import parse_path
+    from gapless.pipeline.backfill.archive import open_archive
+
     async with open_archive(rt) as archive:
 
         async def changed(row: ManifestRow) -> bool:

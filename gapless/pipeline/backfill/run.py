@@ -13,7 +13,6 @@ from gapless.domain.window import Window
 from gapless.errors import StorageError
 from gapless.pipeline.backfill.accounts import Accounts
 from gapless.pipeline.backfill.coverage import cover_request
-from gapless.pipeline.backfill.engine import Engine
 from gapless.pipeline.backfill.estimate import estimate, require_room
 from gapless.pipeline.backfill.late_lives import settle_lives
 from gapless.pipeline.backfill.pieces import Piece, Unit, units_of
@@ -53,6 +52,8 @@ def run_backfill(rt: Runtime, request: BackfillRequest, watch: Watch) -> Backfil
     pieces = _joined(found.pieces, again)
     failures: list[Failure] = [*found.failures]
     if pieces:
+        from gapless.pipeline.backfill.engine import Engine
+
         planned = estimate(rt, request, found)
         require_room(rt, planned)
         watch.plan(planned.objects, planned.rows)

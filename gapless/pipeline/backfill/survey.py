@@ -6,21 +6,17 @@ import asyncio
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from gapless.domain.datasets import Dataset
 from gapless.domain.instrument import Instrument, Market, market_of, unified_symbol
 from gapless.domain.interval import Interval
 from gapless.domain.receipts import Failure
-from gapless.domain.universe import resolve
+from gapless.domain.universe import by_market, resolve
 from gapless.domain.window import Window, from_ms, month_start, next_month, to_ms
 from gapless.errors import BadSymbol, ConfigError
-from gapless.exchanges.binance.vision.archive import Archive
-from gapless.pipeline.backfill.archive import KINDS, open_archive
 from gapless.pipeline.backfill.pieces import FOR_EVER_MS, Piece, Series, Settled, Store, cut_series
 from gapless.pipeline.backfill.request import BackfillRequest
-from gapless.pipeline.extract import SETTLE_MS
-from gapless.pipeline.instruments import refresh_market
-from gapless.pipeline.plan import by_market
 from gapless.pipeline.runtime import EXCHANGE, Runtime
 from gapless.pipeline.watchlist import read_watchlist
 from gapless.storage.mysql import (
@@ -34,14 +30,20 @@ from gapless.storage.mysql import (
 )
 from gapless.storage.mysql.instruments import last_seen_ms
 
+if TYPE_CHECKING:
+    from gapless.exchanges.binance.vision.archive import Archive
+
+# The exchange's and the archive's clients are imported where they are needed: a run that finds nothing to do is done
+# before they would be.
+
 OPENING_MS = to_ms(from_ms(0).replace(year=2017, month=7))
 """Before the exchange's first bar."""
 
 METRICS_BEGIN_MS = to_ms(from_ms(0).replace(year=2020, month=9))
 """The first day of metrics in the archive (reference 10.1)."""
 
-_SETTLE_MS = {Dataset.OHLCV: SETTLE_MS, Dataset.FUNDING: 60_000, Dataset.METRICS: 900_000}
-"""How far the exchange's clock must be past a row: points of the metrics appear minutes late."""
+SETTLE_MS = {Dataset.OHLCV: 15_000, Dataset.FUNDING: 60_000, Dataset.METRICS: 900_000}
+"""How far the exchange's clock must be past a row: bars are final seconds late, metrics appear minutes late."""
 
 
 @dataclass(frozen=True)
@@ -160,6 +162,8 @@ def _left_anywhere(series: Series, window: Window, known: dict[tuple[int, Store]
 
 
 def _from_exchange(rt: Runtime, request: BackfillRequest, specs: dict[Market, str]) -> Survey:
+    from gapless.pipeline.instruments import refresh_market
+
     series: list[Series] = []
     pieces: list[Piece] = []
     settled: dict[tuple[str, str], dict[tuple[int, Store], Settled]] = {}
@@ -169,7 +173,7 @@ def _from_exchange(rt: Runtime, request: BackfillRequest, specs: dict[Market, st
     for market, spec in specs.items():
         listing = refresh_market(rt, market)
         now_ms = listing.clock.now_ms()
-        closed_ms = now_ms - _SETTLE_MS[request.dataset]
+        closed_ms = now_ms - SETTLE_MS[request.dataset]
         if closed_ms <= request.start_ms:
             continue
         window = begun = Window(request.start_ms, min(request.end_ms, closed_ms))
@@ -272,6 +276,8 @@ async def _learn_listings(rt: Runtime, market: Market, chosen: Sequence[Instrume
 
 async def _find_the_dead(rt: Runtime, request: BackfillRequest, market: Market, known: Sequence[Instrument]) -> None:
     """Enter the symbols that only the archive's listing knows: without them `all` would be the survivors."""
+    from gapless.pipeline.backfill.archive import KINDS, open_archive
+
     async with open_archive(rt) as archive:
         names = await archive.symbols(market, KINDS[request.dataset])
         listed = {one.raw_symbol for one in known}
@@ -287,6 +293,8 @@ async def _lives_in_listing(
     archive: Archive, request: BackfillRequest, market: Market, dead: Sequence[Instrument]
 ) -> list[Window | None]:
     """From the first to the last day that a listed file covers; a daily listing is exact to the day."""
+    from gapless.pipeline.backfill.archive import KINDS
+
     interval = Interval.D1 if request.dataset is Dataset.OHLCV else None
 
     async def life(one: Instrument) -> Window | None:

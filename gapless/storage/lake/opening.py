@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from pathlib import Path
+from typing import TYPE_CHECKING
 from urllib.parse import unquote, urlsplit
 
 from gapless.config import Settings
@@ -12,7 +13,9 @@ from gapless.storage.lake.bars import BarLake
 from gapless.storage.lake.files import FileStore
 from gapless.storage.lake.locks import FileLocks, Locks
 from gapless.storage.lake.objects import ObjectStore
-from gapless.storage.lake.s3 import Patience, S3Store
+
+if TYPE_CHECKING:
+    from gapless.storage.lake.s3 import Patience
 
 
 def open_store(settings: Settings, *, patience: Patience | None = None) -> ObjectStore:
@@ -29,6 +32,8 @@ def open_store(settings: Settings, *, patience: Patience | None = None) -> Objec
         return FileStore(Path(path))
     if not parts.netloc:
         raise ConfigError(f"GAPLESS_LAKE_URI is wrong: {settings.lake}; write s3://bucket/prefix")
+    from gapless.storage.lake.s3 import Patience, S3Store  # boto3 is a quarter of a second that a folder does not need
+
     access, secret = settings.aws_access_key_id, settings.aws_secret_access_key
     return S3Store(
         parts.netloc,

@@ -1,6 +1,6 @@
 """MySQL and MariaDB: the hot bars and the books.
 
-`MySql(url)` is a database; `upgrade(db)` makes its schema; `load_rows` (`load_bars`) is the only way rows
+`MySql(url)` is a database; `schema.upgrade(db)` makes its schema; `load_rows` (`load_bars`) is the only way rows
 get in, `read_rows` (`read_bars`) the way out.
 """
 
@@ -23,7 +23,6 @@ from gapless.storage.mysql.reader import read_bars, read_opens, read_rows
 from gapless.storage.mysql.receipts import Counts, Coverage, Draft, Scope, load_coverage
 from gapless.storage.mysql.refused import RefusedRow, record_quarantine
 from gapless.storage.mysql.restatements import log_lake_restatements
-from gapless.storage.mysql.schema import UpgradeReport, schema_revision, upgrade
 from gapless.storage.mysql.server import Dialect, MySql
 from gapless.storage.mysql.summary import (
     MarketRows,
@@ -51,7 +50,6 @@ __all__ = [
     "Scope",
     "SeriesMonth",
     "SeriesRows",
-    "UpgradeReport",
     "claim_origin",
     "count_days",
     "count_markets",
@@ -80,7 +78,5 @@ __all__ = [
     "record_gaps",
     "record_listing",
     "record_quarantine",
-    "schema_revision",
     "touch_manifest",
-    "upgrade",
 ]

@@ -14,8 +14,9 @@ from sqlalchemy import text
 
 from gapless.errors import StorageError
 from gapless.stack.mariadb import PrivateMariaDB
-from gapless.storage.mysql import MySql, bulk, load_bars, loader, read_bars, upgrade
+from gapless.storage.mysql import MySql, bulk, load_bars, loader, read_bars
 from gapless.storage.mysql.faults import RetryPolicy
+from gapless.storage.mysql.schema import upgrade
 from tests.fixtures.mysql import (
     KINDS,
     PASSWORD,

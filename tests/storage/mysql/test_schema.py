@@ -13,10 +13,10 @@ from sqlalchemy import text
 from gapless.domain.datasets import SHAPES, Dataset
 from gapless.domain.window import to_ms
 from gapless.errors import StorageError
-from gapless.storage.mysql import Dialect, MySql, UpgradeReport, schema_revision, upgrade
+from gapless.storage.mysql import Dialect, MySql
 from gapless.storage.mysql.books import metadata
 from gapless.storage.mysql.partitions import Month, month_range, read_partitions
-from gapless.storage.mysql.schema import PARTITIONED
+from gapless.storage.mysql.schema import PARTITIONED, UpgradeReport, schema_revision, upgrade
 from gapless.storage.mysql.sql import statements
 from tests.fixtures.mysql import PASSWORD, USER, Server, fresh_database
 
