@@ -6,7 +6,9 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from gapless.domain.datasets import empty
 from gapless.domain.receipts import Failure
@@ -70,21 +72,14 @@ class Outcome:
         return self._opens
 
     @property
-    def first_ms(self) -> int | None:
-        held = np.union1d(self.opens, self.stored)
-        return int(held[0]) if len(held) else None
-
-    @property
-    def last_ms(self) -> int | None:
-        held = np.union1d(self.opens, self.stored)
-        return int(held[-1]) if len(held) else None
+    def held(self) -> Opens:
+        """Open times of the rows at hand and of those that the store held already."""
+        return np.union1d(self._opens, self.stored) if len(self.stored) else self._opens
 
     @property
     def missing(self) -> Opens:
         """Expected open times without a row, at hand, stored, or denied by the exchange."""
-        left = np.setdiff1d(self.expected, self.opens, assume_unique=True)
-        left = np.setdiff1d(left, self.stored, assume_unique=True)
-        return np.setdiff1d(left, self.denied, assume_unique=True)
+        return without(without(self.expected, self.held), self.denied)
 
     @property
     def expected_count(self) -> int:
@@ -93,19 +88,26 @@ class Outcome:
     @property
     def present(self) -> int:
         """Expected rows that are stored when this piece is at rest."""
-        held = np.union1d(self.opens, self.stored)
-        return int(np.isin(self.expected, held, assume_unique=True).sum())
+        return len(self.expected) - len(without(self.expected, self.held))
 
     @property
     def outside(self) -> int:
         """Rows at hand that no life expects."""
-        return len(self.opens) - int(np.isin(self.opens, self.expected).sum())
+        return len(without(self._opens, self.expected))
 
     @property
     def unfillable(self) -> int:
-        held = np.union1d(self.opens, self.stored)
-        denied = len(np.setdiff1d(np.intersect1d(self.expected, self.denied), held, assume_unique=True))
-        return denied + sum(hole.rows for hole in self.told if hole.state == "unfillable")
+        return len(self._unfillable()) + sum(hole.rows for hole in self.told if hole.state == "unfillable")
+
+    @property
+    def first_ms(self) -> int | None:
+        held = self.held
+        return int(held[0]) if len(held) else None
+
+    @property
+    def last_ms(self) -> int | None:
+        held = self.held
+        return int(held[-1]) if len(held) else None
 
     def take(self, taken: Taken, kind: str) -> None:
         """A file's rows; those that a file before it gave stay as they are."""
@@ -118,15 +120,13 @@ class Outcome:
             self.add(taken.parsed.rows, kind)
 
     def add(self, rows: pa.Table, kind: str) -> None:
-        """More rows; one whose time is at hand already is passed over: the earlier source was asked first for a
-        reason."""
+        """More rows; one that is at hand already is passed over: the earlier source was asked first for a reason."""
         inside = self._inside(rows)
         if inside.num_rows == 0:
             return
         self.sources.add(kind)
         if self.rows.num_rows:
-            fresh = ~np.isin(open_times(inside), self.opens)
-            inside = inside.filter(pa.array(fresh))
+            inside = inside.filter(pa.array(~_among(_keys(inside), np.sort(_keys(self.rows)))))
             if inside.num_rows == 0:
                 return
             joined = pa.concat_tables([self.rows, inside])
@@ -149,9 +149,9 @@ class Outcome:
         step = self.piece.series.step_ms
         if step is None:
             return self.told
-        held = np.union1d(self.opens, self.stored)
-        denied = np.setdiff1d(np.intersect1d(self.expected, self.denied), held, assume_unique=True)
-        found = [Hole(run, run.length_ms // step, "unfillable", self.why_denied) for run in runs(denied, step)]
+        found = [
+            Hole(run, run.length_ms // step, "unfillable", self.why_denied) for run in runs(self._unfillable(), step)
+        ]
         found += [Hole(run, run.length_ms // step, "open", why_open) for run in runs(self.missing, step)]
         return sorted(found, key=lambda hole: hole.window)
 
@@ -165,6 +165,12 @@ class Outcome:
             then = "nothing was lacking without it"
         return [RejectedObject(one.object, one.reason, then) for one in self.rejected]
 
+    def _unfillable(self) -> Opens:
+        if not len(self.denied):
+            return self.denied
+        denied = self.expected[_among(self.expected, self.denied)]
+        return without(denied, self.held)
+
     def _inside(self, rows: pa.Table) -> pa.Table:
         times, window = open_times(rows), self.piece.window
         wanted = (times >= window.start_ms) & (times < window.end_ms)
@@ -174,3 +180,27 @@ class Outcome:
 def open_times(rows: pa.Table) -> Opens:
     """The column `ts` in ms."""
     return np.asarray(rows["ts"].cast(pa.int64()).to_numpy(), np.int64)
+
+
+def _keys(rows: pa.Table) -> Opens:
+    """What tells rows of one series apart: their time, and for funding whether the rate is a regular one."""
+    times = open_times(rows)
+    if "rate_type" not in rows.schema.names:
+        return times
+    return 2 * times + np.asarray(pc.not_equal(rows["rate_type"], "Regular"), np.int64)
+
+
+def without(opens: Opens, others: Opens) -> Opens:
+    """The open times that are not among others. Both are sorted, so that whole months cost a comparison."""
+    if len(others) == 0:
+        return opens
+    if len(opens) == len(others) and np.array_equal(opens, others):
+        return opens[:0]
+    return opens[~_among(opens, others)]
+
+
+def _among(opens: Opens, others: Opens) -> npt.NDArray[np.bool_]:
+    if len(others) == 0:
+        return np.zeros(len(opens), np.bool_)
+    at = np.minimum(np.searchsorted(others, opens), len(others) - 1)
+    return np.asarray(others[at] == opens)

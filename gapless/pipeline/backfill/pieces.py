@@ -126,7 +126,9 @@ def expected_opens(series: Series, window: Window) -> Opens:
         end = min(window.end_ms, life.end_ms)
         if begin < end:
             parts.append(np.arange(begin, end, step, dtype=np.int64))
-    return np.unique(np.concatenate(parts)) if parts else np.empty(0, np.int64)
+    if len(parts) < 2:
+        return parts[0] if parts else np.empty(0, np.int64)
+    return np.unique(np.concatenate(parts))  # two lives can meet in one bar
 
 
 def count_expected(series: Series, window: Window) -> int:
