@@ -18,6 +18,7 @@ BENCHMARKS = {
     "lake": "an hour merged into a full day; exact Parquet against plain",
     "loader": "the loader against executemany, to_sql and server-side LOAD DATA, on both servers",
     "spec_query": "the specification's query at 20 M rows, on both servers",
+    "backfill": "archive files to MySQL and lake, against the loader and other projects; memory, re-run",
     "hourly_dag": "the whole hourly DAG in Airflow, 600 perpetuals in six intervals",
 }
 LIMIT_S = 900
