@@ -105,7 +105,11 @@ def archive_s3(rt: Runtime, loads: Sequence[LoadReceipt]) -> ArchiveReceipt:
         StorageError, LakeShrink: an object could not be written or did not read back; those before it stand.
     """
     bars = pa.concat_tables([OHLCV.empty_table(), *(_bars(rt, load.normal) for load in loads)])
-    objects = rt.lake.write(bars, on_replaced=lambda old, new: _note_restated(rt, old, new))
+    objects = rt.lake.write(
+        bars,
+        on_replaced=lambda old, new: _note(rt, old, new, applied=True),
+        on_outranked=lambda old, new: _note(rt, old, new, applied=False),
+    )
     put_archive_receipts(rt.db, objects)
     mark_archived(rt.db, [load.receipt_id for load in loads])
     for load in loads:
@@ -150,5 +154,5 @@ def _refused(rt: Runtime, normal: NormalReceipt) -> list[RefusedRow]:
     ]
 
 
-def _note_restated(rt: Runtime, old: pa.Table, new: pa.Table) -> None:
-    log_lake_restatements(rt.db, old, new)
+def _note(rt: Runtime, old: pa.Table, new: pa.Table, *, applied: bool) -> None:
+    log_lake_restatements(rt.db, old, new, applied=applied)

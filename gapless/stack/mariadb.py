@@ -96,6 +96,7 @@ class PrivateMariaDB:
         """
         self.folder.mkdir(parents=True, exist_ok=True)
         self.folder.chmod(0o700)
+        (self.folder / "tmp").mkdir(mode=0o700, exist_ok=True)
         self._make_socket_folder()
         self._write_config()
         marker = self.folder / _INITIALISED
@@ -203,6 +204,8 @@ class PrivateMariaDB:
             "datadir": self.folder / "data",
             "socket": self.socket,
             "pid-file": self.pid_file,
+            # Not /tmp: there every MariaDB that starts deletes what looks like its temporary tables, others' too.
+            "tmpdir": self.folder / "tmp",
             "log-error": self.error_log,
             "port": self.port,
             "bind-address": "127.0.0.1",

@@ -26,7 +26,7 @@ from gapless.exchanges.binance.vision.klines import parse_klines_zip
 from gapless.exchanges.binance.vision.objects import ArchiveObject, day_object, month_object, published_by_ms
 from gapless.pipeline.backfill.archive import KINDS, Parsed
 from gapless.pipeline.backfill.desk import Desk
-from gapless.pipeline.backfill.outcome import Outcome
+from gapless.pipeline.backfill.outcome import Outcome, without
 from gapless.pipeline.backfill.pieces import Opens, Piece, runs
 from gapless.pipeline.normalise import Page, normalise
 from gapless.pipeline.runtime import EXCHANGE
@@ -79,14 +79,20 @@ async def _from_month(desk: Desk, outcome: Outcome) -> None:
     month = Window(month_start(piece.window.start_ms), next_month(piece.window.start_ms))
     worth = min(MONTH_FROM_DAYS, _days_of_life(outcome))
     if month.end_ms <= desk.now_ms and len(outcome.expected) and _days(outcome.expected) >= worth:
+        outcome.archive_asked = True
         await _take_object(desk, outcome, _month_object(piece), "month")
 
 
-async def _from_days(desk: Desk, outcome: Outcome) -> None:
-    """The days' files of every day that lacks a bar and can have a file."""
+async def _from_days(desk: Desk, outcome: Outcome, *, every: bool = False) -> None:
+    """The days' files of every day that lacks a bar and can have a file.
+
+    Args:
+        every: of intervals, too, that are otherwise left to REST.
+    """
     piece, interval = outcome.piece, _interval(outcome.piece)
-    if desk.source == "auto" and interval.ms >= DAILY_FINER_THAN.ms:
+    if desk.source == "auto" and interval.ms >= DAILY_FINER_THAN.ms and not every:
         return
+    outcome.archive_asked = True
     objects = [_day_object(piece, day) for day in np.unique(outcome.missing // DAY_MS).tolist()]
     wanted = [obj for obj in objects if published_by_ms(obj) <= desk.now_ms]
     for at in range(0, len(wanted), 8):
@@ -114,12 +120,14 @@ async def _from_exchange(desk: Desk, outcome: Outcome) -> None:
                 continue
             pages = await desk.ask(market, partial(_read_pages, piece=piece, span=span))
             await _take_pages(desk, outcome, span, pages)
-            outcome.deny(np.setdiff1d(wanted, outcome.opens))
+            outcome.deny(without(wanted, outcome.opens))
     except BadSymbol as error:
         desk.forgotten[market, piece.raw_symbol] = error
         if desk.source == "rest":
             raise
-        # The archive may still have an instrument that the exchange has forgotten: what it lacks, nobody can give.
+        # The archive may still have an instrument that the exchange has forgotten, and is now asked for every day that
+        # lacks a bar, however few they are; what it lacks as well, nobody can give.
+        await _from_days(desk, outcome, every=True)
         outcome.forgotten = True
         outcome.why_denied = "the archive lacks it, and the exchange no longer knows the symbol"
         outcome.deny(outcome.missing)

@@ -20,7 +20,7 @@ from gapless.exchanges.binance.vision.objects import ArchiveObject, day_object, 
 from gapless.pipeline.backfill.archive import KINDS, Parsed
 from gapless.pipeline.backfill.bars import OpensStored, failure_of
 from gapless.pipeline.backfill.desk import Desk
-from gapless.pipeline.backfill.outcome import Hole, Outcome, open_times
+from gapless.pipeline.backfill.outcome import NOBODY_HAS_IT, Hole, Outcome, open_times
 from gapless.pipeline.backfill.pieces import Piece
 from gapless.pipeline.runtime import EXCHANGE
 from gapless.quality.funding import count_missing_settlements, missing_settlements
@@ -51,7 +51,11 @@ async def take_funding(desk: Desk, piece: Piece, stored: OpensStored) -> Outcome
         lived |= (outcome.opens >= life.start_ms) & (outcome.opens < life.end_ms)
     outcome.expected = np.unique(outcome.opens[lived])
     asked = desk.source != "vision" and not outcome.failures
-    state, cause = ("unfillable", outcome.why_denied) if asked else ("open", "REST was not asked, or did not answer")
+    state, cause = (
+        ("unfillable", outcome.why_denied or NOBODY_HAS_IT)
+        if asked
+        else ("open", "REST was not asked, or did not answer")
+    )
     outcome.told = [Hole(window, rows, state, cause) for window, rows in _holes(outcome)]
     del stored
     return outcome

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from gapless.pipeline.backfill.archive import Taken
 
 NOBODY_HAS_IT = "neither the archive nor the exchange has it"
+EXCHANGE_LACKS_IT = "the exchange has none"
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +42,8 @@ class Outcome:
         rows: canonical, sorted by key, each key once.
         stored: open times that the store held already; read only when something was missing.
         denied: open times that the exchange answered it does not have.
-        why_denied: the cause that the books give for them.
+        archive_asked: whether the archive was asked for all that was missing.
+        why_denied: the cause that the books give for them, where it is not the usual one.
         forgotten: the exchange no longer knows the symbol.
         told: holes of a dataset without a fixed grid, as its own rows tell them.
         sources: which kinds of source gave rows: `month`, `day`, `rest`.
@@ -54,7 +56,8 @@ class Outcome:
     _opens: Opens = field(default_factory=lambda: np.empty(0, np.int64), init=False)
     stored: Opens = field(default_factory=lambda: np.empty(0, np.int64))
     denied: Opens = field(default_factory=lambda: np.empty(0, np.int64))
-    why_denied: str = NOBODY_HAS_IT
+    archive_asked: bool = False
+    why_denied: str = ""
     forgotten: bool = False
     told: list[Hole] = field(default_factory=list)
     sources: set[str] = field(default_factory=set)
@@ -149,9 +152,8 @@ class Outcome:
         step = self.piece.series.step_ms
         if step is None:
             return self.told
-        found = [
-            Hole(run, run.length_ms // step, "unfillable", self.why_denied) for run in runs(self._unfillable(), step)
-        ]
+        why = self.why_denied or (NOBODY_HAS_IT if self.archive_asked else EXCHANGE_LACKS_IT)
+        found = [Hole(run, run.length_ms // step, "unfillable", why) for run in runs(self._unfillable(), step)]
         found += [Hole(run, run.length_ms // step, "open", why_open) for run in runs(self.missing, step)]
         return sorted(found, key=lambda hole: hole.window)
 

@@ -110,8 +110,8 @@ class MySqlSink:
             digest=digests(rows, shape)[0],
             dataset=batch.dataset,
         )
-        counts = load_rows(self._rt.db, shape, rows, draft, refused=refused).counts
-        return AtRest(counts.loaded + counts.restated, counts.restated)
+        done = load_rows(self._rt.db, shape, rows, draft, refused=refused)
+        return AtRest(done.counts.loaded + done.counts.restated + done.filled, done.counts.restated)
 
     def drop(self) -> None:
         self._outcomes.clear()
@@ -153,7 +153,7 @@ class LakeSink:
         for outcome in self._refused:
             record_quarantine(self._rt.db, outcome.refused, _batch([outcome.piece]).key)
         replaced = sum(one.replaced for one in receipts)
-        return AtRest(sum(one.added for one in receipts) + replaced, replaced)
+        return AtRest(sum(one.added + one.filled for one in receipts) + replaced, replaced)
 
     def drop(self) -> None:
         self._stack.close()

@@ -6,10 +6,9 @@ import asyncio
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
 
 from gapless.domain.datasets import Dataset
-from gapless.domain.instrument import Instrument, Market, market_of, unified_symbol
+from gapless.domain.instrument import Instrument, Market
 from gapless.domain.interval import Interval
 from gapless.domain.receipts import Failure
 from gapless.domain.universe import by_market, resolve
@@ -22,22 +21,14 @@ from gapless.pipeline.watchlist import read_watchlist
 from gapless.storage.mysql import (
     Life,
     SeriesMonth,
-    learn_lifetime,
     read_instruments,
     read_lives,
     read_series_months,
-    record_archived,
 )
 from gapless.storage.mysql.instruments import last_seen_ms
 
-if TYPE_CHECKING:
-    from gapless.exchanges.binance.vision.archive import Archive
-
 # The exchange's and the archive's clients are imported where they are needed: a run that finds nothing to do is done
 # before they would be.
-
-OPENING_MS = to_ms(from_ms(0).replace(year=2017, month=7))
-"""Before the exchange's first bar."""
 
 METRICS_BEGIN_MS = to_ms(from_ms(0).replace(year=2020, month=9))
 """The first day of metrics in the archive (reference 10.1)."""
@@ -162,6 +153,7 @@ def _left_anywhere(series: Series, window: Window, known: dict[tuple[int, Store]
 
 
 def _from_exchange(rt: Runtime, request: BackfillRequest, specs: dict[Market, str]) -> Survey:
+    from gapless.pipeline.backfill.lifetimes import find_the_dead, guess_instruments, learn_listings
     from gapless.pipeline.instruments import refresh_market
 
     series: list[Series] = []
@@ -178,13 +170,13 @@ def _from_exchange(rt: Runtime, request: BackfillRequest, specs: dict[Market, st
             continue
         window = begun = Window(request.start_ms, min(request.end_ms, closed_ms))
         if "all" in spec and request.source != "rest":
-            asyncio.run(_find_the_dead(rt, request, market, listing.instruments))
+            asyncio.run(find_the_dead(rt, market, listing.instruments))
         known = read_instruments(rt.db, EXCHANGE, market)
         chosen, unknown = resolve(spec, known, market, window)
-        guessed, unnameable = _guess(unknown, market, known)
+        guessed, unnameable = guess_instruments(unknown, market, known)
         failures += [_unknown(name, market, window) for name in unnameable]
         if request.source != "vision":
-            asyncio.run(_learn_listings(rt, market, chosen))
+            asyncio.run(learn_listings(rt, market, chosen))
         lives = read_lives(rt.db, EXCHANGE, market)
         mine = [each for one in chosen for each in _series_of(request, one, lives.get(one.symbol, ()))]
         mine += [each for one in guessed for each in _series_of(request, one, ())]
@@ -248,83 +240,6 @@ def _settled(
         counts = (row.expected, row.present, row.unfillable, row.outside)
         found[row.symbol, row.interval][row.month_ms, store] = Settled(row.window, counts, row.state == "whole")
     return dict(found)
-
-
-async def _learn_listings(rt: Runtime, market: Market, chosen: Sequence[Instrument]) -> None:
-    """Spot names no listing dates: the first bar that the exchange has is one. Asked once for each symbol, ever."""
-    unknown = [one for one in chosen if one.listed_ms is None and one.delisted_ms is None]
-    if not unknown:
-        return
-    rt.say(f"asking {market} for the first bar of {len(unknown)} symbols")
-    async with rt.exchange(market) as rest:
-
-        async def first_ms(instrument: Instrument) -> tuple[Instrument, int | None]:
-            try:
-                now_ms = rest.clock.now_ms()
-                body = await rest.klines(instrument.raw_symbol, Interval.M1, OPENING_MS, now_ms, 1)
-            except BadSymbol:
-                return instrument, None
-            text = body.strip().removeprefix("[[").partition(",")[0]
-            return instrument, int(text) if text.isdigit() else None
-
-        for at in range(0, len(unknown), 64):
-            answers = await asyncio.gather(*(first_ms(one) for one in unknown[at : at + 64]))
-            for instrument, listed_ms in answers:
-                if listed_ms is not None:
-                    learn_lifetime(rt.db, EXCHANGE, instrument.symbol, listed_ms=listed_ms)
-
-
-async def _find_the_dead(rt: Runtime, request: BackfillRequest, market: Market, known: Sequence[Instrument]) -> None:
-    """Enter the symbols that only the archive's listing knows: without them `all` would be the survivors."""
-    from gapless.pipeline.backfill.archive import KINDS, open_archive
-
-    async with open_archive(rt) as archive:
-        names = await archive.symbols(market, KINDS[request.dataset])
-        listed = {one.raw_symbol for one in known}
-        dead, _ = _guess([name for name in names if name not in listed and "_" not in name], market, known)
-        lives = await _lives_in_listing(archive, request, market, dead)
-    record_archived(rt.db, dead)
-    for one, life in zip(dead, lives, strict=True):
-        if life is not None:
-            learn_lifetime(rt.db, EXCHANGE, one.symbol, listed_ms=life.start_ms, delisted_ms=life.end_ms)
-
-
-async def _lives_in_listing(
-    archive: Archive, request: BackfillRequest, market: Market, dead: Sequence[Instrument]
-) -> list[Window | None]:
-    """From the first to the last day that a listed file covers; a daily listing is exact to the day."""
-    from gapless.pipeline.backfill.archive import KINDS
-
-    interval = Interval.D1 if request.dataset is Dataset.OHLCV else None
-
-    async def life(one: Instrument) -> Window | None:
-        days = await archive.periods(market, KINDS[request.dataset], one.raw_symbol, interval, "day")
-        months = await archive.periods(market, KINDS[request.dataset], one.raw_symbol, interval, "month")
-        starts = [*days, *months]
-        ends = [*(day + 86_400_000 for day in days), *(next_month(month) for month in months if not days)]
-        return Window(min(starts), max(ends)) if starts and ends else None
-
-    return list(await asyncio.gather(*(life(one) for one in dead)))
-
-
-def _guess(names: Sequence[str], market: Market, known: Sequence[Instrument]) -> tuple[list[Instrument], list[str]]:
-    """Instruments of names that the exchange no longer lists, and the names whose base and quote cannot be told."""
-    quotes = sorted({one.quote for one in known}, key=len, reverse=True)
-    found: list[Instrument] = []
-    unnameable: list[str] = []
-    for name in names:
-        if market_of(name) is not None:
-            base, _, rest = name.partition("/")
-            quote = rest.partition(":")[0]
-            found.append(Instrument(EXCHANGE, name, market, base + quote, base, quote, "UNKNOWN"))
-            continue
-        ending = next((quote for quote in quotes if name.endswith(quote) and name != quote), None)
-        if ending is None:
-            unnameable.append(name)
-            continue
-        base = name.removesuffix(ending)
-        found.append(Instrument(EXCHANGE, unified_symbol(market, base, ending), market, name, base, ending, "UNKNOWN"))
-    return found, unnameable
 
 
 def _unknown(name: str, market: Market, window: Window) -> Failure:
