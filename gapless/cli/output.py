@@ -63,7 +63,7 @@ class CoverageRow(Protocol):
 
 
 def coverage_table(rows: Sequence[CoverageRow]) -> Table:
-    """Expected, present, unfillable, percent and why, a series a row; of more than twenty the worst, and all counted.
+    """Expected, present, unfillable and percent, a series a row; of more than twenty the worst, and all counted.
 
     The worst lack most of what the exchange has; after them come those with the most that nobody has.
     """
@@ -75,14 +75,16 @@ def coverage_table(rows: Sequence[CoverageRow]) -> Table:
         table.add_column(name, no_wrap=True)
     for name in ("expected", "present", "unfillable", "percent"):
         table.add_column(name, justify="right", no_wrap=True)
-    table.add_column("why", overflow="fold")
     for row in shown:
-        table.add_row(row.symbol, row.interval, *_counts((row,)), row.why)
+        table.add_row(row.symbol, row.interval, *_counts((row,)))
+    whole = sum(row.missing == 0 for row in rows)
+    caption = [f"{whole:,} of {len(rows):,} series are complete"]
     if len(shown) < len(rows):
-        rest = len(rows) - len(shown)
-        whole = sum(row.missing == 0 for row in rows)
-        table.add_row("...", "", "", "", "", "", f"and {rest:,} more, none worse than these; --json lists them all")
-        table.add_row("all", "", *_counts(rows), f"{whole:,} of {len(rows):,} series are complete")
+        table.add_row("...", "", "", "", "", "")
+        table.add_row("all", "", *_counts(rows))
+        caption.append(f"{len(rows) - len(shown):,} more, none worse than these; --json lists them all")
+    caption += [f"{row.symbol} {row.interval} lacks {row.why}".replace("  ", " ") for row in shown if row.why]
+    table.caption, table.caption_justify = "\n".join(caption), "left"
     return table
 
 
