@@ -173,7 +173,7 @@ def test_of_many_series_the_worst_twenty_are_shown_and_all_are_counted(
     lines = [line for line in out.splitlines() if "/USDT" in line and "│" in line]
     assert len(lines) == 20
     assert "S56/USDT" in lines[0]
-    assert "and 40 more" in out
+    assert "40 more, none worse than these" in out
     assert "52 of 60 series are complete" in out
     assert "95.8" in out
     main(["backfill", "ohlcv", *AUTUMN, "--json"])
