@@ -8,6 +8,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Sequence
 
 from gapless.domain.datasets import Dataset
+from gapless.domain.interval import Interval
 from gapless.domain.receipts import Failure
 from gapless.domain.window import Window
 from gapless.errors import StorageError
@@ -69,32 +70,44 @@ def run_backfill(rt: Runtime, request: BackfillRequest, watch: Watch) -> Backfil
 def cut_batches(rt: Runtime, request: BackfillRequest, at_most: int = 64) -> list[BackfillRequest]:
     """The request as parts that workers can do side by side, each with its own symbols and months.
 
-    A part holds whole months of lake buckets, so that no object is written by two of them; none when nothing is left.
+    A part holds whole months of lake objects (of a bucket's symbols, or for coarse intervals of all symbols), so that
+    no object is written by two of them; none when nothing is left.
     """
     found = survey(rt, request)
     if not found.pieces or found.window is None:
         return []
+    coarse = tuple(interval for interval in request.intervals if str(interval) in COARSE)
+    fine = tuple(interval for interval in request.intervals if interval not in coarse)
+    apart = request.dataset is Dataset.OHLCV and bool(coarse) and bool(fine)
     months = sorted({piece.month_ms for piece in found.pieces})
-    spans = _split(months, max(1, min(len(months), at_most)))
-    groups = max(1, min(UNITS_A_BATCH, at_most // len(spans)))
+    spans = _split(months, max(1, min(len(months), at_most // (1 + apart))))
+    groups = max(1, min(UNITS_A_BATCH, at_most // len(spans) - apart))
+    whole_month = request.dataset is Dataset.FUNDING or not fine
     parts: list[BackfillRequest] = []
     for span in spans:
         members = [piece for piece in found.pieces if span[0] <= piece.month_ms <= span[-1]]
-        by_group: dict[int, set[str]] = defaultdict(set)
-        for piece in members:
-            by_group[bucket_of(piece.series.symbol) % groups].add(piece.series.symbol)
         hull = Window(min(p.window.start_ms for p in members), max(p.window.end_ms for p in members))
-        for _, symbols in sorted(by_group.items()):
-            parts.append(_part(request, tuple(sorted(symbols)), hull))
+        every = tuple(sorted({piece.series.symbol for piece in members}))
+        if groups == 1 or whole_month:
+            parts.append(_part(request, every, request.intervals, hull))
+            continue
+        by_group: dict[int, list[str]] = defaultdict(list)
+        for symbol in every:
+            by_group[bucket_of(symbol) % groups].append(symbol)
+        parts += [_part(request, tuple(some), fine, hull) for _, some in sorted(by_group.items())]
+        if apart:  # their objects hold all symbols of a month
+            parts.append(_part(request, every, coarse, hull))
     return parts
 
 
-def _part(request: BackfillRequest, symbols: tuple[str, ...], window: Window) -> BackfillRequest:
+def _part(
+    request: BackfillRequest, symbols: tuple[str, ...], intervals: tuple[Interval, ...], window: Window
+) -> BackfillRequest:
     return BackfillRequest(
         dataset=request.dataset,
         market=request.market,
         symbols=symbols,
-        intervals=request.intervals,
+        intervals=intervals,
         start_ms=window.start_ms,
         end_ms=window.end_ms,
         source=request.source,

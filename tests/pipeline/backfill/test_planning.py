@@ -66,15 +66,19 @@ def test_batches_hold_whole_buckets_of_whole_months_and_everything_once(installa
         batches = cut_batches(rt, asked, at_most=12)
         names = {series.symbol for series in plan_survey(rt, asked)}
     assert 1 < len(batches) <= 12
-    seen: dict[tuple[str, int], int] = defaultdict(int)
-    objects: dict[tuple[int, int], set[int]] = defaultdict(set)
+    seen: dict[tuple[str, str, int], int] = defaultdict(int)
+    objects: dict[tuple[str, int | None, int], set[int]] = defaultdict(set)
     for number, batch in enumerate(batches):
         for month in batch.window.split_months():
-            for symbol in batch.symbols:
-                seen[symbol, month_start(month.start_ms)] += 1
-                objects[bucket_of(symbol), month_start(month.start_ms)].add(number)
+            at = month_start(month.start_ms)
+            for interval in batch.intervals:
+                for symbol in batch.symbols:
+                    seen[symbol, interval, at] += 1
+                    bucket = bucket_of(symbol) if interval is Interval.M1 else None
+                    objects[interval, bucket, at].add(number)
     assert set(seen.values()) == {1}
-    assert {symbol for symbol, _ in seen} == names
+    assert {symbol for symbol, _, _ in seen} == names
+    assert len(seen) == len(names) * 2 * 4
     assert all(len(writers) == 1 for writers in objects.values()), "a lake object would be written by two batches"
 
 
