@@ -83,7 +83,7 @@ def coverage_table(rows: Sequence[CoverageRow]) -> Table:
         table.add_row("...", "", "", "", "", "")
         table.add_row("all", "", *_counts(rows))
         caption.append(f"{len(rows) - len(shown):,} more, none worse than these; --json lists them all")
-    caption += [f"{row.symbol} {row.interval} lacks {row.why}".replace("  ", " ") for row in shown if row.why]
+    caption += [" ".join(filter(None, (row.symbol, row.interval))) + f": {row.why}" for row in shown if row.why]
     table.caption, table.caption_justify = "\n".join(caption), "left"
     return table
 
