@@ -124,15 +124,10 @@ class Desk:
 
 @asynccontextmanager
 async def open_desk(
-    rt: Runtime,
-    threads: Executor,
-    source: SourceChoice,
-    watch: Watch,
-    now_ms: int,
-    on_wait: Callable[[str], None] | None = None,
+    rt: Runtime, threads: Executor, source: SourceChoice, watch: Watch, now_ms: int
 ) -> AsyncIterator[Desk]:
     """A desk, its archive open."""
-    async with open_archive(rt, on_wait or watch.say) as archive:
+    async with open_archive(rt, watch.waiting) as archive:
         desk = Desk(rt, archive, threads, source, watch, now_ms)
         try:
             yield desk

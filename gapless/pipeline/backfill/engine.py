@@ -74,10 +74,7 @@ class Engine:
 
     @asynccontextmanager
     async def _desk(self, threads: ThreadPoolExecutor) -> AsyncIterator[Desk]:
-        def wait(what: str) -> None:
-            self.watch.waiting(what)
-
-        async with open_desk(self.rt, threads, self.request.source, self.watch, self.now_ms, wait) as desk:
+        async with open_desk(self.rt, threads, self.request.source, self.watch, self.now_ms) as desk:
             try:
                 yield desk
             finally:
@@ -163,10 +160,11 @@ class Engine:
 
     async def _close(self, unit: Unit, closing: list[asyncio.Task[None]], sinks: ThreadPoolExecutor) -> None:
         """Finish the open sink beside what comes next; at most `CLOSING` at once."""
+        while len(closing) >= CLOSING:
+            await asyncio.wait(closing[:1])  # cancelled here, the one that is waited for goes on
+            closing.pop(0).result()
         sink, added, self._open = self._open, self._added, None
         assert sink is not None  # noqa: S101 - a unit that is closed was opened
-        while len(closing) >= CLOSING:
-            await closing.pop(0)
         closing.append(asyncio.create_task(self._finish(unit, sink, added, sinks)))
 
     async def _finish(self, unit: Unit, sink: Sink, added: list[Outcome], sinks: ThreadPoolExecutor) -> None:
