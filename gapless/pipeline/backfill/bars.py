@@ -55,17 +55,24 @@ async def take_bars(desk: Desk, piece: Piece, stored: OpensStored) -> Outcome:
     try:
         if desk.source != "rest":
             await _from_month(desk, outcome)
-        if len(outcome.missing):
-            loop = asyncio.get_running_loop()
-            outcome.stored = await loop.run_in_executor(desk.threads, stored, piece)
+        if desk.source == "auto" and len(outcome.missing):
+            await _look_into_store(desk, outcome, stored)
         if desk.source != "rest" and len(outcome.missing):
             await _from_days(desk, outcome)
         if desk.source != "vision" and len(outcome.missing):
             await _from_exchange(desk, outcome)
+        if desk.source != "auto" and (len(outcome.missing) or len(outcome.denied)):
+            # A source that is named is asked for everything; what the store held before counts all the same.
+            await _look_into_store(desk, outcome, stored)
     except ExchangeError as error:
         outcome.failures.append(failure_of(piece, error))
     _trim_unknown_life(outcome)
     return outcome
+
+
+async def _look_into_store(desk: Desk, outcome: Outcome, stored: OpensStored) -> None:
+    loop = asyncio.get_running_loop()
+    outcome.stored = await loop.run_in_executor(desk.threads, stored, outcome.piece)
 
 
 def failure_of(piece: Piece, error: ExchangeError) -> Failure:
