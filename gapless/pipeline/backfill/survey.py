@@ -7,13 +7,14 @@ from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
+from gapless.config import BINANCE_VISION
 from gapless.domain.datasets import Dataset
 from gapless.domain.instrument import Instrument, Market
 from gapless.domain.interval import Interval
 from gapless.domain.receipts import Failure
 from gapless.domain.universe import by_market, resolve
 from gapless.domain.window import Window, from_ms, month_start, next_month, to_ms
-from gapless.errors import BadSymbol, ConfigError
+from gapless.errors import BadSymbol, ConfigError, OriginMismatch
 from gapless.pipeline.backfill.pieces import FOR_EVER_MS, Piece, Series, Settled, Store, cut_series
 from gapless.pipeline.backfill.request import BackfillRequest
 from gapless.pipeline.runtime import EXCHANGE, Runtime
@@ -141,6 +142,20 @@ def _from_books(rt: Runtime, request: BackfillRequest, specs: dict[Market, str])
     return Survey(window, FOR_EVER_MS, oldest_ms, tuple(series), (), settled)
 
 
+def _one_origin(rt: Runtime, origin: str) -> None:
+    """A generated market and the exchange's own archive are never mixed; files carry no mark of where they are from.
+
+    Raises:
+        OriginMismatch: REST is a replica's and the archive is not.
+    """
+    if origin.startswith("replica:") and rt.settings.binance_vision_url == BINANCE_VISION:
+        raise OriginMismatch(
+            f"REST answers as {origin}, but the archive is the exchange's own ({BINANCE_VISION}): real bars would be "
+            "mixed into generated ones. Set GAPLESS_BINANCE_VISION_URL to the replica's (its ready line names it), or "
+            "use --source rest"
+        )
+
+
 def _over(series: Series, window: Window, closed_ms: int) -> Window | None:
     """Bars that open in the window and had closed by `closed_ms`; one that opens just before the end belongs to it."""
     step = series.step_ms or 1
@@ -164,6 +179,8 @@ def _from_exchange(rt: Runtime, request: BackfillRequest, specs: dict[Market, st
     begun: Window | None = None
     for market, spec in specs.items():
         listing = refresh_market(rt, market)
+        if request.source != "rest":
+            _one_origin(rt, listing.origin)
         now_ms = listing.clock.now_ms()
         closed_ms = now_ms - SETTLE_MS[request.dataset]
         if closed_ms <= request.start_ms:

@@ -12,7 +12,7 @@ from gapless.domain.datasets import Dataset
 from gapless.domain.instrument import Market
 from gapless.domain.interval import Interval
 from gapless.domain.window import month_start, parse_time
-from gapless.errors import ConfigError, StorageError
+from gapless.errors import ConfigError, OriginMismatch, StorageError
 from gapless.pipeline.backfill import BackfillRequest, cut_batches, plan_backfill
 from gapless.storage.lake.layout import bucket_of
 from tests.fixtures.replica import ReplicaHandle
@@ -106,3 +106,13 @@ def test_all_holds_the_dead_that_only_the_archive_still_knows(
 def test_a_dataset_of_perpetuals_refuses_the_spot_market(installation: Installation) -> None:
     with pytest.raises(ConfigError, match="perpetuals"):
         installation.backfill("2026-01-01", "2026-02-01", dataset=Dataset.FUNDING, market=Market.SPOT)
+
+
+def test_a_generated_market_and_the_real_archive_are_never_mixed(
+    make_installation: MakeInstallation, replica: ReplicaHandle
+) -> None:
+    one = make_installation(replica, binance_vision_url="https://data.binance.vision")
+    with pytest.raises(OriginMismatch, match="GAPLESS_BINANCE_VISION_URL"):
+        one.backfill("2026-07-01", "2026-08-01", intervals="1d")
+    report = one.backfill("2026-07-01", "2026-08-01", intervals="1d", source="rest")
+    assert report.whole
