@@ -54,29 +54,47 @@ def assert_same(expected: dict[str, Any], found: dict[str, Any], about: str = ""
 
 @pytest.fixture
 def unlimited(replica: ReplicaHandle) -> ReplicaHandle:
+    """No limits, and an archive slow enough for a run to be caught at its work."""
     replica.limits(um={"weight_per_minute": 10**6}, spot={"weight_per_minute": 10**6})
+    replica.faults({"match": {"path": "*.zip"}, "action": {"delay_ms": 200}})
     return replica
+
+
+def files_asked_for(exchange: ReplicaHandle) -> int:
+    """ZIPs that the archive was asked for since its counts were reset."""
+    return int(exchange.stats()["vision"]["requests"].get("zip", 0))
+
+
+def await_files(exchange: ReplicaHandle, count: int, process: subprocess.Popen[bytes]) -> bool:
+    """Wait until so many ZIPs were asked for; False when the process ended first."""
+    deadline = time.monotonic() + 60
+    while files_asked_for(exchange) < count:
+        assert time.monotonic() < deadline
+        if process.poll() is not None:
+            return False
+    return True
 
 
 def test_killed_at_random_points_and_run_again_it_equals_an_undisturbed_run(
     make_installation: MakeInstallation, unlimited: ReplicaHandle, tmp_path: Path
 ) -> None:
     undisturbed = make_installation(unlimited, name="undisturbed")
-    began = time.monotonic()
     assert start(undisturbed, tmp_path / "undisturbed.log", "--intervals", "5m,1h").wait(120) == 0
-    duration = time.monotonic() - began
+    whole = files_asked_for(unlimited)
 
     killed = make_installation(unlimited, name="killed")
     seed = random.randrange(2**32)
     rng = random.Random(seed)
     interrupted = 0
     for number in range(7):
+        unlimited.reset_stats()
         process = start(killed, tmp_path / f"killed-{number}.log", "--intervals", "5m,1h")
-        try:
-            process.wait(rng.uniform(0.3, 1.0) * duration)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            interrupted += 1
+        if await_files(unlimited, rng.randint(1, whole // 6), process):
+            try:
+                process.wait(rng.uniform(0, 0.4))
+            except subprocess.TimeoutExpired:
+                process.kill()
+                interrupted += 1
         process.wait(10)
     last = tmp_path / "last.log"
     assert start(killed, last, "--intervals", "5m,1h").wait(120) == 0, last.read_text()
@@ -91,20 +109,18 @@ def test_interrupted_it_keeps_what_it_has_and_goes_on_without_repeating(
 ) -> None:
     undisturbed, stopped = (make_installation(unlimited, name=name) for name in ("undisturbed", "stopped"))
     assert start(undisturbed, tmp_path / "undisturbed.log", "--intervals", "5m,1h").wait(120) == 0
-    whole = unlimited.stats()["vision"]["requests"]["zip"]
+    whole = files_asked_for(unlimited)
     unlimited.reset_stats()
 
     process = start(stopped, tmp_path / "stopped.log", "--intervals", "5m,1h")
-    deadline = time.monotonic() + 60
-    while unlimited.stats()["vision"]["requests"].get("zip", 0) < whole // 2 and process.poll() is None:
-        assert time.monotonic() < deadline
+    assert await_files(unlimited, whole // 2, process), (tmp_path / "stopped.log").read_text()
     process.send_signal(signal.SIGINT)
     assert process.wait(60) == 130, (tmp_path / "stopped.log").read_text()
     assert "run the same command again" in (tmp_path / "stopped.log").read_text()
     settled = stopped.rows("SELECT COUNT(*) FROM series_month WHERE state = 'whole'")[0][0]
     assert start(stopped, tmp_path / "again.log", "--intervals", "5m,1h").wait(120) == 0
     assert_same(left_behind(undisturbed), left_behind(stopped))
-    again = unlimited.stats()["vision"]["requests"]["zip"]
+    again = files_asked_for(unlimited)
     assert settled > 0
     assert again < whole * 2, "what was settled before the interruption was asked for again"
 
@@ -126,10 +142,7 @@ def test_a_network_that_is_away_for_a_while_is_waited_for(
     assert start(undisturbed, tmp_path / "undisturbed.log", "--intervals", "15m").wait(120) == 0
     unlimited.reset_stats()
     process = start(cut, tmp_path / "cut.log", "--intervals", "15m")
-    deadline = time.monotonic() + 60
-    while unlimited.stats()["vision"]["requests"].get("zip", 0) < 3:
-        assert time.monotonic() < deadline
-        assert process.poll() is None, "it ended before the network could be cut"
+    assert await_files(unlimited, 3, process), (tmp_path / "cut.log").read_text()
     unlimited.cut_network(12)
     assert process.wait(120) == 0, (tmp_path / "cut.log").read_text()
     assert_same(left_behind(undisturbed), left_behind(cut))
