@@ -102,8 +102,18 @@ def test_rows_that_every_file_lacks_come_from_rest_and_what_nobody_has_is_unfill
     assert (report.bars_expected, report.bars_present, report.gap_bars) == (BARS, BARS - 1, 1)
 
 
-@pytest.mark.parametrize("action", [{"duplicate_rows": [3, 4]}, {"shuffle_rows": True}, {"header": "off"}])
-def test_rows_out_of_order_or_twice_and_a_missing_header_lose_nothing(
+@pytest.mark.parametrize(
+    "action",
+    [
+        {"duplicate_rows": [3, 4]},
+        {"shuffle_rows": True},
+        {"header": "off"},
+        {"unit": "us"},
+        {"slow_bytes_per_s": 60_000},
+    ],
+    ids=lambda action: next(iter(action)),
+)
+def test_rows_out_of_order_or_twice_another_form_and_a_slow_line_lose_nothing(
     installation: Installation, replica: ReplicaHandle, action: dict[str, Any]
 ) -> None:
     replica.faults({"match": {"path": MONTH_PATH}, "action": action})
