@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from tests.fixtures.mysql import KINDS
 from tests.fixtures.replica import ReplicaHandle
 from tests.pipeline.conftest import Installation, MakeInstallation
 
@@ -75,14 +76,15 @@ def await_files(exchange: ReplicaHandle, count: int, process: subprocess.Popen[b
     return True
 
 
+@pytest.mark.parametrize("kind", KINDS)
 def test_killed_at_random_points_and_run_again_it_equals_an_undisturbed_run(
-    make_installation: MakeInstallation, unlimited: ReplicaHandle, tmp_path: Path
+    make_installation: MakeInstallation, unlimited: ReplicaHandle, tmp_path: Path, kind: str
 ) -> None:
-    undisturbed = make_installation(unlimited, name="undisturbed")
+    undisturbed = make_installation(unlimited, name="undisturbed", kind=kind)
     assert start(undisturbed, tmp_path / "undisturbed.log", "--intervals", "5m,1h").wait(120) == 0
     whole = files_asked_for(unlimited)
 
-    killed = make_installation(unlimited, name="killed")
+    killed = make_installation(unlimited, name="killed", kind=kind)
     seed = random.randrange(2**32)
     rng = random.Random(seed)
     interrupted = 0
