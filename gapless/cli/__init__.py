@@ -23,6 +23,7 @@ _COMMANDS = {
     "etl": "etl",
     "backfill": "backfill",
     "coverage": "coverage",
+    "gaps": "gaps",
     "query": "query",
     "db": "db",
     "replica": "replica",

@@ -88,6 +88,19 @@ def coverage_table(rows: Sequence[CoverageRow]) -> Table:
     return table
 
 
+def print_gaps(report: msgspec.Struct, *, title: str) -> None:
+    """Counts of a comparison, and the first twenty runs of bars that are not stored."""
+    gaps = getattr(report, "gaps", ())
+    print(title)
+    values = {name: value for name, value in msgspec.structs.asdict(report).items() if isinstance(value, int)}
+    for name, value in values.items():
+        print(f"  {name:10} {value:>12,}")
+    for gap in gaps[:_LISTED]:
+        print(f"  {gap.state}: {gap.symbol} {gap.interval} {gap.start}..{gap.end} ({gap.bars:,} bars)")
+    if len(gaps) > _LISTED:
+        print(f"  and {len(gaps) - _LISTED:,} more; --json lists them all")
+
+
 def _counts(rows: Sequence[CoverageRow]) -> tuple[str, str, str, str]:
     expected, present = sum(row.expected for row in rows), sum(row.present for row in rows)
     unfillable = sum(row.unfillable for row in rows)

@@ -28,7 +28,7 @@ from gapless.pipeline.backfill.archive import KINDS, Parsed
 from gapless.pipeline.backfill.desk import Desk
 from gapless.pipeline.backfill.outcome import Outcome, without
 from gapless.pipeline.backfill.pieces import Opens, Piece, runs
-from gapless.pipeline.normalise import Page, normalise
+from gapless.pipeline.normalise import Normalised, Page, normalise
 from gapless.pipeline.runtime import EXCHANGE
 from gapless.quality.rules import check_bars
 from gapless.storage.mysql import RefusedRow
@@ -125,7 +125,7 @@ async def _from_exchange(desk: Desk, outcome: Outcome) -> None:
             if worth_asking and await desk.ask(market, partial(_proved_empty, piece=piece, span=span)):
                 outcome.deny(wanted)
                 continue
-            pages = await desk.ask(market, partial(_read_pages, piece=piece, span=span))
+            pages = await desk.ask(market, partial(read_pages, piece=piece, span=span))
             await _take_pages(desk, outcome, span, pages)
             outcome.deny(without(wanted, outcome.opens))
     except BadSymbol as error:
@@ -146,7 +146,12 @@ async def _proved_empty(rest: BinanceRest, piece: Piece, span: Window) -> bool:
     return body.strip() == "[]"
 
 
-async def _read_pages(rest: BinanceRest, piece: Piece, span: Window) -> list[Page]:
+async def read_pages(rest: BinanceRest, piece: Piece, span: Window) -> list[Page]:
+    """What REST has of a piece's bars in `span`, page by page, as received.
+
+    Raises:
+        ExchangeError: a page could not be had.
+    """
     interval = _interval(piece)
     series = Series(piece.series.symbol, piece.raw_symbol, interval, range(span.start_ms, span.end_ms, interval.ms))
     pages: list[Page] = []
@@ -159,19 +164,23 @@ async def _read_pages(rest: BinanceRest, piece: Piece, span: Window) -> list[Pag
     return pages
 
 
-async def _take_pages(desk: Desk, outcome: Outcome, span: Window, pages: list[Page]) -> None:
-    piece, interval = outcome.piece, _interval(outcome.piece)
+def normalise_pages(piece: Piece, span: Window, pages: list[Page]) -> Normalised:
+    """The sound bars of `read_pages`, and what was not taken."""
     batch = Batch(
         exchange=EXCHANGE,
         market=piece.series.market,
         symbols=((piece.series.symbol, piece.raw_symbol),),
-        intervals=(interval,),
-        start_ms=span.start_ms + interval.ms - 1,  # a batch's bars are those that complete in its window
+        intervals=(_interval(piece),),
+        start_ms=span.start_ms + _interval(piece).ms - 1,  # a batch's bars are those that complete in its window
         end_ms=span.end_ms,
     )
+    return normalise(batch, pages, server_ms=span.end_ms)
+
+
+async def _take_pages(desk: Desk, outcome: Outcome, span: Window, pages: list[Page]) -> None:
+    piece, interval = outcome.piece, _interval(outcome.piece)
     loop = asyncio.get_running_loop()
-    read = partial(normalise, batch, pages, server_ms=span.end_ms)
-    found = await loop.run_in_executor(desk.threads, read)
+    found = await loop.run_in_executor(desk.threads, normalise_pages, piece, span, pages)
     outcome.add(found.bars, "rest")
     outcome.refused += [
         RefusedRow(EXCHANGE, row.symbol, row.interval, row.ts, row.reason, row.payload) for row in found.quarantined

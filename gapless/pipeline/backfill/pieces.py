@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
@@ -216,11 +216,6 @@ def units_of(pieces: Iterable[Piece], buckets: dict[str, int] | None = None, *, 
         Unit(store, month_ms, group, tuple(sorted(members, key=lambda p: (p.series.symbol.encode(), p.series.label))))
         for (month_ms, store, group), members in sorted(groups.items(), key=lambda item: item[0])
     ]
-
-
-def with_life(series: Series, life: Window) -> Series:
-    """The series with the life that its archive shows."""
-    return replace(series, lives=(life,), first_known=True, last_known=True)
 
 
 def _raw_symbol(series: Series, month: Window) -> str | None:
