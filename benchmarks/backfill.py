@@ -75,6 +75,7 @@ class Files:
         self.folder, self.exchange, self.symbols = folder, exchange, symbols
 
     def fetch(self, months: list[str], *, days_of: str | None = None) -> None:
+        """Fetch the ZIPs of some months, and the days of the first for one symbol, with their CHECKSUMs; once."""
         for symbol in self.symbols:
             for month in months:
                 at_ms = parse_time(f"{month}-01")
@@ -92,6 +93,7 @@ class Files:
                                 place.write_bytes(answer.read())
 
     def paths(self, months: tuple[str, ...]) -> list[tuple[str, str, Path]]:
+        """Symbol, month and place of every month's ZIP."""
         return [
             (symbol, month, self.folder / month_object(Market.UM, "klines", symbol, Interval.M1,
                                                        parse_time(f"{month}-01")).path)
@@ -128,6 +130,7 @@ class Run:
         shutil.rmtree(self.home / "lake" / "ohlcv", ignore_errors=True)
 
     def round(self) -> None:
+        """Measure everything once, on empty stores."""
         for name, work in (
             ("parse, one core", self.parse_all),
             ("loader alone", self.load_all),
@@ -153,6 +156,7 @@ class Run:
         return self.rows
 
     def backfill(self, into: str) -> int:
+        """The engine over all files; returns the rows it loaded."""
         request = BackfillRequest(
             market=Market.UM, symbols=tuple(self.files.symbols), intervals=(Interval.M1,),
             start_ms=self.window.start_ms, end_ms=self.window.end_ms, into=into,  # type: ignore[arg-type]
@@ -242,6 +246,7 @@ def peers_python(asked: str | None) -> str | None:
 
 
 def compare_peers(run: Run, python: str, rounds: int) -> bool:
+    """Print ours against the others; returns whether every judged floor was kept."""
     symbol, month = run.files.symbols[0], MONTHS[0]
     speeds: dict[str, list[float]] = {}
     versions: dict[str, str] = {}
@@ -272,6 +277,7 @@ def compare_peers(run: Run, python: str, rounds: int) -> bool:
 
 
 def report(run: Run) -> bool:
+    """Print medians and ratios of one server; returns whether every floor was kept."""
     median = {name: statistics.median(found) for name, found in run.speeds.items()}
     print(f"\n{run.server.db.dialect}, {run.rows:,} rows of 1m bars a round")
     for name, speed in sorted(median.items(), key=lambda item: -item[1]):

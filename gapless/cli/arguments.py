@@ -35,6 +35,7 @@ def add_window(parser: argparse.ArgumentParser, *, required: bool = True) -> Non
 
 
 def add_series(parser: argparse.ArgumentParser) -> None:
+    """`--market`, `--symbols`, `--intervals`."""
     parser.add_argument("--market", choices=[*Market], help="spot or um; a raw symbol such as BTCUSDT needs it")
     parser.add_argument(
         "--symbols",
@@ -48,6 +49,7 @@ def add_series(parser: argparse.ArgumentParser) -> None:
 
 
 def add_max_wait(parser: argparse.ArgumentParser) -> None:
+    """`--max-wait`, in seconds once parsed."""
     parser.add_argument(
         "--max-wait",
         type=seconds,

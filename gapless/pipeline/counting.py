@@ -10,12 +10,10 @@ from typing import Protocol
 
 import msgspec
 import numpy as np
-import numpy.typing as npt
 
+from gapless.domain.grid import Opens, lived, runs
 from gapless.domain.interval import Interval
 from gapless.domain.window import DAY_MS, Window, iso, merge
-
-Numbers = npt.NDArray[np.int64]
 
 OPEN = "open"
 """State of a hole that nobody has looked into yet: it is not in the gap log."""
@@ -73,7 +71,7 @@ class KnownGap(Protocol):
     def cause(self) -> str: ...
 
 
-def _none() -> Numbers:
+def _none() -> Opens:
     return np.empty(0, np.int64)
 
 
@@ -81,12 +79,12 @@ def _none() -> Numbers:
 class StoredDays:
     """How many bars each store holds of a series, by UTC day: days since 1970, ascending, each once a store."""
 
-    mysql_days: Numbers = field(default_factory=_none)
-    mysql_rows: Numbers = field(default_factory=_none)
-    lake_days: Numbers = field(default_factory=_none)
-    lake_rows: Numbers = field(default_factory=_none)
+    mysql_days: Opens = field(default_factory=_none)
+    mysql_rows: Opens = field(default_factory=_none)
+    lake_days: Opens = field(default_factory=_none)
+    lake_rows: Opens = field(default_factory=_none)
 
-    def split(self, interval: Interval) -> tuple[Numbers, Numbers]:
+    def split(self, interval: Interval) -> tuple[Opens, Opens]:
         """The days that one store holds whole, and those that are held in part: for these the open times must be read,
         because counts of two stores do not say what both together hold."""
         days = np.union1d(self.mysql_days, self.lake_days)
@@ -111,7 +109,7 @@ def cover(
     *,
     lives: Sequence[Window],
     stored: StoredDays,
-    ragged: Numbers,
+    ragged: Opens,
     gaps: Iterable[KnownGap] = (),
 ) -> CoveredSeries:
     """What of the window's bars is there, what is not, and why.
@@ -127,7 +125,7 @@ def cover(
     whole, _ = stored.split(interval)
     present = _present(grid, whole, ragged, interval)
     total = sum(_bars(each, interval) for each in present)
-    expected = _expected(grid, lives, interval)
+    expected = lived(lives, grid, interval.ms) if grid else []
     missing = [hole for stretch in expected for hole in stretch.subtract(present)]
     known = _on_grid(gaps, interval)
     pieces = [piece for hole in missing for piece in _explained(hole, interval, known)]
@@ -148,31 +146,13 @@ def cover(
     )
 
 
-def runs(points: Numbers, step: int) -> list[Window]:
-    """Ascending points of a grid as maximal half-open stretches, in order."""
-    if len(points) == 0:
-        return []
-    breaks = np.flatnonzero(np.diff(points) != step)
-    starts = points[np.concatenate(([0], breaks + 1))]
-    ends = points[np.concatenate((breaks, [len(points) - 1]))] + step
-    return [Window(int(start), int(end)) for start, end in zip(starts, ends, strict=True)]
-
-
-def _present(grid: Window | None, whole: Numbers, ragged: Numbers, interval: Interval) -> list[Window]:
+def _present(grid: Window | None, whole: Opens, ragged: Opens, interval: Interval) -> list[Window]:
     if grid is None:
         return []
     days = runs(whole * DAY_MS, DAY_MS)
     inside = ragged[(ragged >= grid.start_ms) & (ragged < grid.end_ms)]
     cut = (day.intersect(grid) for day in days)
     return merge([*(day for day in cut if day is not None), *runs(inside, interval.ms)])
-
-
-def _expected(grid: Window | None, lives: Sequence[Window], interval: Interval) -> list[Window]:
-    if grid is None:
-        return []
-    bounds = [(interval.floor(life.start_ms), interval.ceil(life.end_ms)) for life in lives]
-    cut = (Window(start, end).intersect(grid) for start, end in bounds)
-    return merge(each for each in cut if each is not None)
 
 
 def _aligned(window: Window | None, interval: Interval) -> Window | None:

@@ -11,6 +11,7 @@ import numpy as np
 import pyarrow as pa
 
 from gapless.domain.datasets import Dataset
+from gapless.domain.grid import Opens
 from gapless.domain.instrument import Instrument, Market
 from gapless.domain.interval import ALL_INTERVALS, Interval
 from gapless.domain.receipts import Failure
@@ -18,7 +19,7 @@ from gapless.domain.universe import by_market, resolve
 from gapless.domain.window import DAY_MS, Window, from_ms, iso
 from gapless.errors import ExchangeError
 from gapless.exchanges.binance.connect import connect
-from gapless.pipeline.counting import CoveredSeries, Numbers, StoredDays, cover, percent
+from gapless.pipeline.counting import CoveredSeries, StoredDays, cover, percent
 from gapless.pipeline.instruments import refresh_market
 from gapless.pipeline.read import read_opens_everywhere, stored_span
 from gapless.pipeline.runtime import EXCHANGE, Runtime
@@ -211,7 +212,7 @@ def _stored(
     }
 
 
-def _by_series(days: pa.Table) -> dict[_Key, tuple[Numbers, Numbers]]:
+def _by_series(days: pa.Table) -> dict[_Key, tuple[Opens, Opens]]:
     """Day numbers and rows of each series, by day."""
     if days.num_rows == 0:
         return {}
@@ -229,13 +230,13 @@ def _by_series(days: pa.Table) -> dict[_Key, tuple[Numbers, Numbers]]:
     }
 
 
-def _ragged(rt: Runtime, stored: Mapping[_Key, StoredDays]) -> dict[_Key, Numbers]:
+def _ragged(rt: Runtime, stored: Mapping[_Key, StoredDays]) -> dict[_Key, Opens]:
     """The open times of the days that no store holds whole, read from both, a day of all symbols at a time."""
     wanted: dict[tuple[Interval, int], list[str]] = defaultdict(list)
     for (symbol, interval), days in stored.items():
         for day in days.split(interval)[1].tolist():
             wanted[interval, day].append(symbol)
-    found: dict[_Key, list[Numbers]] = defaultdict(list)
+    found: dict[_Key, list[Opens]] = defaultdict(list)
     for interval, stretch, symbols in _together(wanted):
         for symbol, opens in read_opens_everywhere(rt, symbols, interval, stretch).items():
             found[symbol, interval].append(opens)

@@ -9,6 +9,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from gapless.domain.grid import Opens, runs
 from gapless.domain.receipts import Failure
 from gapless.domain.schema import OHLCV_VALUES
 from gapless.domain.window import Window, iso
@@ -16,7 +17,7 @@ from gapless.errors import ExchangeError, RateLimited, RegionRefused
 from gapless.exchanges.binance.rest import BinanceRest
 from gapless.pipeline.backfill.bars import failure_of, normalise_pages, read_pages
 from gapless.pipeline.backfill.outcome import open_times, without
-from gapless.pipeline.backfill.pieces import Opens, Piece, cut_series, runs
+from gapless.pipeline.backfill.pieces import Piece, cut_series
 from gapless.pipeline.backfill.request import BackfillRequest
 from gapless.pipeline.backfill.survey import survey
 from gapless.pipeline.read import read_bars_everywhere

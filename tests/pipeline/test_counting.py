@@ -10,9 +10,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from gapless.domain.grid import runs
 from gapless.domain.interval import Interval
 from gapless.domain.window import DAY_MS, Window, iso
-from gapless.pipeline.counting import CoveredSeries, StoredDays, cover, percent, runs
+from gapless.pipeline.counting import CoveredSeries, StoredDays, cover, percent
 
 MONDAY = Window.of("2026-11-02", "2026-11-03")
 H4 = Interval.H4

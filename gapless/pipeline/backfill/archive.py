@@ -16,6 +16,7 @@ from gapless.exchanges.binance.vision.klines import PARSER_VERSION, BrokenFile
 from gapless.exchanges.binance.vision.objects import ArchiveObject
 from gapless.pipeline.backfill.pieces import Piece
 from gapless.pipeline.runtime import EXCHANGE, Runtime
+from gapless.storage.lake import layout
 from gapless.storage.mysql import ManifestRow, RefusedRow
 
 KINDS = {Dataset.OHLCV: "klines", Dataset.FUNDING: "fundingRate", Dataset.METRICS: "metrics"}
@@ -82,7 +83,7 @@ async def take_file(
 
 def _reject(rt: Runtime, download: Download, piece: Piece, reason: str, detail: str) -> Taken:
     obj = download.object
-    key = f"quarantine/archive/{obj.path.removesuffix('.zip')}-{download.sha256[:16]}.zip"
+    key = layout.rejected_key(obj.path, download.sha256)
     rt.lake.store.put(key, download.data)
     row = RefusedRow(
         exchange=EXCHANGE,

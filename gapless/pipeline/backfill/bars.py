@@ -14,6 +14,7 @@ import numpy as np
 import pyarrow as pa
 
 from gapless.domain.datasets import Dataset
+from gapless.domain.grid import Opens, runs
 from gapless.domain.interval import Interval
 from gapless.domain.receipts import Batch, Failure
 from gapless.domain.schema import OHLCV
@@ -27,7 +28,7 @@ from gapless.exchanges.binance.vision.objects import ArchiveObject, day_object, 
 from gapless.pipeline.backfill.archive import KINDS, Parsed
 from gapless.pipeline.backfill.desk import Desk
 from gapless.pipeline.backfill.outcome import Outcome, without
-from gapless.pipeline.backfill.pieces import Opens, Piece, runs
+from gapless.pipeline.backfill.pieces import Piece
 from gapless.pipeline.normalise import Normalised, Page, normalise
 from gapless.pipeline.runtime import EXCHANGE
 from gapless.quality.rules import check_bars

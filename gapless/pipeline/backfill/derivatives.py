@@ -29,7 +29,7 @@ from gapless.storage.mysql import RefusedRow
 _EDGE_MS = 2 * HOUR_MS
 
 
-async def take_funding(desk: Desk, piece: Piece, stored: OpensStored) -> Outcome:
+async def take_funding(desk: Desk, piece: Piece, _stored: OpensStored) -> Outcome:
     """A month's settlements: the month's file, and REST where there is none or where it has holes.
 
     What is expected follows from the settlements themselves: see `gapless.quality.funding`.
@@ -57,7 +57,6 @@ async def take_funding(desk: Desk, piece: Piece, stored: OpensStored) -> Outcome
         else ("open", "REST was not asked, or did not answer")
     )
     outcome.told = [Hole(window, rows, state, cause) for window, rows in _holes(outcome)]
-    del stored
     return outcome
 
 

@@ -7,13 +7,14 @@ from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import replace
 
+from gapless.domain.grid import runs
 from gapless.domain.instrument import Instrument, Market
 from gapless.domain.receipts import Failure
 from gapless.domain.window import Window
 from gapless.errors import BadSymbol
 from gapless.pipeline.backfill.accounts import Accounts, PieceAccount
 from gapless.pipeline.backfill.outcome import NOBODY_HAS_IT, Hole
-from gapless.pipeline.backfill.pieces import FOR_EVER_MS, Series, expected_opens, runs
+from gapless.pipeline.backfill.pieces import FOR_EVER_MS, Series, expected_opens
 from gapless.pipeline.runtime import EXCHANGE, Runtime
 from gapless.storage.mysql import learn_lifetime, record_archived
 

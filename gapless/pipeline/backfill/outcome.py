@@ -11,9 +11,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from gapless.domain.datasets import empty
+from gapless.domain.grid import Opens, runs
 from gapless.domain.receipts import Failure
 from gapless.domain.window import Window
-from gapless.pipeline.backfill.pieces import Opens, Piece, runs
+from gapless.pipeline.backfill.pieces import Piece
 from gapless.pipeline.backfill.request import RejectedObject
 from gapless.storage.mysql import ManifestRow, RefusedRow
 

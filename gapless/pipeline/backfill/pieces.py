@@ -7,18 +7,13 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-import numpy as np
-import numpy.typing as npt
-
 from gapless.domain.datasets import Dataset
+from gapless.domain.grid import Opens, count_points, lived, points
 from gapless.domain.instrument import Market
 from gapless.domain.interval import Interval
-from gapless.domain.window import Window, merge, month_start
+from gapless.domain.window import Window, month_start
 
 Store = Literal["mysql", "lake"]
-Opens = npt.NDArray[np.int64]
-"""Open times in ms, strictly increasing."""
-
 FOR_EVER_MS = 1 << 52
 METRICS_STEP_MS = Interval.M5.ms
 
@@ -70,7 +65,6 @@ class Piece:
         window: the open times to settle, inside one month, over by the exchange's clock.
         settled: the ledger's window of this month when the piece is done, of which `window` is the last part.
         before: expected, present, unfillable, outside of `settled` without `window`.
-        again: an archive file of it has changed: it is read again whatever is stored.
     """
 
     series: Series
@@ -79,7 +73,6 @@ class Piece:
     store: Store
     settled: Window
     before: tuple[int, int, int, int] = (0, 0, 0, 0)
-    again: bool = False
 
     @property
     def month_ms(self) -> int:
@@ -115,43 +108,15 @@ class Unit:
 
 
 def expected_opens(series: Series, window: Window) -> Opens:
-    """Grid points of the window inside the series' lives. A life begins in the bar that holds its first moment."""
+    """Open times of the window at which the series must have a row. Funding has no fixed grid: none."""
     step = series.step_ms
-    if step is None:
-        return np.empty(0, np.int64)
-    parts = []
-    for life in series.lives:
-        begin = max(window.start_ms, life.start_ms - life.start_ms % step)
-        begin += -begin % step
-        end = min(window.end_ms, life.end_ms)
-        if begin < end:
-            parts.append(np.arange(begin, end, step, dtype=np.int64))
-    if len(parts) < 2:
-        return parts[0] if parts else np.empty(0, np.int64)
-    return np.unique(np.concatenate(parts))  # two lives can meet in one bar
+    return points(lived(series.lives, window, step) if step else (), step or 1)
 
 
 def count_expected(series: Series, window: Window) -> int:
     """How many `expected_opens` there are, without making them."""
     step = series.step_ms
-    if step is None:
-        return 0
-    total = 0
-    for life in merge(Window(each.start_ms - each.start_ms % step, each.end_ms) for each in series.lives):
-        begin = max(window.start_ms, life.start_ms)
-        begin += -begin % step
-        total += max(0, -(-(min(window.end_ms, life.end_ms) - begin) // step))
-    return total
-
-
-def runs(opens: Opens, step_ms: int) -> list[Window]:
-    """Maximal runs of grid points, as half-open windows, in order."""
-    if len(opens) == 0:
-        return []
-    breaks = np.flatnonzero(np.diff(opens) != step_ms)
-    starts = opens[np.concatenate(([0], breaks + 1))]
-    ends = opens[np.concatenate((breaks, [len(opens) - 1]))] + step_ms
-    return [Window(int(start), int(end)) for start, end in zip(starts, ends, strict=True)]
+    return count_points(lived(series.lives, window, step), step) if step else 0
 
 
 def cut_series(
@@ -193,7 +158,7 @@ def whole_piece(series: Series, window: Window, store: Store, settled: Settled |
     if raw_symbol is None:
         return None
     hull = _hull(window, settled.window) if settled else window
-    return Piece(series, raw_symbol, hull, store, hull, again=True)
+    return Piece(series, raw_symbol, hull, store, hull)
 
 
 def units_of(pieces: Iterable[Piece], buckets: dict[str, int] | None = None, *, coarse: frozenset[str]) -> list[Unit]:

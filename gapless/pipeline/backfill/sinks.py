@@ -12,11 +12,12 @@ from typing import Protocol
 import pyarrow as pa
 
 from gapless.domain.datasets import SHAPES, Dataset, empty
+from gapless.domain.grid import Opens
 from gapless.domain.interval import Interval
 from gapless.domain.receipts import Batch
 from gapless.domain.window import Window, next_month
 from gapless.pipeline.backfill.outcome import Outcome, open_times
-from gapless.pipeline.backfill.pieces import Opens, Piece, Unit
+from gapless.pipeline.backfill.pieces import Piece, Unit
 from gapless.pipeline.runtime import EXCHANGE, Runtime
 from gapless.storage.lake.digests import digests
 from gapless.storage.lake.layout import bucket_of

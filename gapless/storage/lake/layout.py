@@ -220,10 +220,14 @@ def raw_key(dataset: str, exchange: str, market: str, start_ms: int, batch: str,
     return f"raw/{dataset}/{exchange}/{market}/{at:%Y-%m-%d}/{at:%H}/{batch}-{digest}.jsonl.zst"
 
 
-def quarantine_key(dataset: str, exchange: str, market: str, start_ms: int, batch: str, digest: str) -> str:
-    """Rows of one batch that broke a rule, with their reasons."""
-    at = from_ms(start_ms)
-    return f"quarantine/{dataset}/{exchange}/{market}/{at:%Y-%m-%d}/{at:%H}/{batch}-{digest}.jsonl.zst"
+def rejected_key(path: str, sha256: str) -> str:
+    """An archive file that could not be trusted, kept as it came: `quarantine/archive/data/futures/...-<digest>.zip`.
+
+    Args:
+        path: the file's own in the archive.
+        sha256: of its bytes, hex; so that another refused version lies beside it.
+    """
+    return f"quarantine/archive/{path.removesuffix('.zip')}-{sha256[:16]}.zip"
 
 
 def work_key(batch: str, name: str, digest: str) -> str:

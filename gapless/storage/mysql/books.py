@@ -319,10 +319,6 @@ def ms_of(stored: datetime) -> int:
     return to_ms(stored.replace(tzinfo=UTC))
 
 
-def ms_or_none(stored: datetime | None) -> int | None:
-    return None if stored is None else ms_of(stored)
-
-
 def stable_id(*parts: object) -> int:
     """A 63-bit id that follows from what it names: the first bits of sha256 over the parts, separated by NUL."""
     digest = sha256("\0".join(str(part) for part in parts).encode()).digest()

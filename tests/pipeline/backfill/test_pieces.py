@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gapless.domain.datasets import Dataset
+from gapless.domain.grid import runs
 from gapless.domain.instrument import Market
 from gapless.domain.interval import ALL_INTERVALS, Interval
 from gapless.domain.window import DAY_MS, HOUR_MS, Window, month_start, parse_time
@@ -21,7 +22,6 @@ from gapless.pipeline.backfill.pieces import (
     count_expected,
     cut_series,
     expected_opens,
-    runs,
     units_of,
 )
 from gapless.pipeline.backfill.survey import hot_since_ms
