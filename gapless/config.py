@@ -36,6 +36,7 @@ BINANCE_VISION = "https://data.binance.vision"
 BINANCE_VISION_LIST = "https://s3-ap-northeast-1.amazonaws.com/data.binance.vision"
 BINANCE_SPOT_WS = "wss://stream.binance.com:9443"
 BINANCE_UM_WS = "wss://fstream.binance.com"
+PAGERDUTY_EVENTS = "https://events.pagerduty.com/v2/enqueue"
 
 
 def _no_slash(value: object) -> object:
@@ -63,6 +64,15 @@ class Settings(BaseSettings):
     """How long MySQL or the object store may be away, while it is retried with backoff, before work on it gives up."""
     budget_share: float = Field(default=0.8, gt=0, le=1)
     symbols_file: Path = Field(default_factory=lambda: include_dir() / "symbols.yaml")
+    quality_file: Path = Field(default_factory=lambda: include_dir() / "quality.yaml")
+    """The thresholds of the daily rules."""
+    reports_days: int = Field(default=90, ge=1)
+    """How long quality reports and data docs are kept."""
+    pagerduty_url: Url = PAGERDUTY_EVENTS
+    pagerduty_routing_key: SecretStr | None = None
+    """Who is paged; unset: nobody by PagerDuty."""
+    alertmanager_url: Url | None = None
+    """An Alertmanager that routes pages; unset: none."""
 
     binance_spot_rest_url: Url = BINANCE_SPOT_REST
     binance_um_rest_url: Url = BINANCE_UM_REST

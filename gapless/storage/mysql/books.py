@@ -243,6 +243,8 @@ data_gap_log = Table(
     _column("noticed_at", _moment()),
     _column("changed_at", _moment()),
     _column("page_sent_at", _moment(), nullable=True),
+    _column("page_key", _ascii(64), nullable=True),
+    _column("next_try_at", _moment(), nullable=True),
     UniqueConstraint("exchange", "symbol", "dataset", "interval", "gap_start", name="uq_data_gap_log_gap"),
     Index("ix_data_gap_log_state", "state"),
     **_OPTIONS,
@@ -301,6 +303,72 @@ series_month = Table(
     _column("done_at", _moment()),
     Index("ix_series_month_month", "dataset", "exchange", "market", "month"),
     Index("ix_series_month_symbol", "symbol", "dataset", "exchange", "month"),
+    **_OPTIONS,
+)
+
+page = Table(
+    "page",
+    metadata,
+    _column("page_key", _ascii(64), primary_key=True),
+    _column("kind", _ascii(16)),
+    _column("summary", Text()),
+    _column("detail", _long_text()),
+    _column("state", _ascii(16)),
+    _column("created_at", _moment()),
+    _column("sent_at", _moment(), nullable=True),
+    _column("resolved_at", _moment(), nullable=True),
+    Index("ix_page_state", "state"),
+    **_OPTIONS,
+)
+
+review = Table(
+    "review",
+    metadata,
+    _column("id", _serial(), primary_key=True, autoincrement=True),
+    _column("identity", _hex(64)),
+    _column("dataset", _ascii(32)),
+    _column("exchange", _ascii(16)),
+    _column("symbol", String(32)),
+    _column("interval", _ascii(8)),
+    _column("ts", _moment()),
+    _column("rule", _ascii(32)),
+    _column("measured", String(64)),
+    _column("allowed", String(64)),
+    _column("detail", Text()),
+    _column("row_values", Text()),
+    _column("state", _ascii(16)),
+    _column("noticed_at", _moment()),
+    _column("decided_at", _moment(), nullable=True),
+    _column("decided_by", String(64)),
+    _column("note", Text()),
+    UniqueConstraint("identity", name="uq_review_identity"),
+    Index("ix_review_state", "state"),
+    **_OPTIONS,
+)
+
+check_run = Table(
+    "check_run",
+    metadata,
+    _column("identity", _hex(64), primary_key=True),
+    _column("kind", _ascii(32)),
+    _column("dataset", _ascii(32)),
+    _column("window_start", _moment()),
+    _column("window_end", _moment()),
+    _column("state", _ascii(16)),
+    _column("result", _long_text()),
+    _column("link", Text()),
+    _column("started_at", _moment()),
+    _column("finished_at", _moment()),
+    Index("ix_check_run_kind", "kind", "finished_at"),
+    **_OPTIONS,
+)
+
+counter = Table(
+    "counter",
+    metadata,
+    _column("name", _ascii(64), primary_key=True),
+    _column("labels", String(191), primary_key=True),
+    _column("total", BigInteger()),
     **_OPTIONS,
 )
 

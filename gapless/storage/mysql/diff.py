@@ -10,7 +10,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from gapless.domain.datasets import Shape
-from gapless.storage.mysql.prepare import BARS, Indices, ranks_of, row_keys
+from gapless.domain.keys import Indices, row_keys
+from gapless.storage.mysql.prepare import BARS, ranks_of
 
 Flags = np.ndarray[tuple[int], np.dtype[np.bool_]]
 

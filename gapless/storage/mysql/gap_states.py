@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from itertools import pairwise
 
@@ -11,6 +11,7 @@ from gapless.domain.datasets import SHAPES, Dataset
 from gapless.domain.interval import Interval
 from gapless.domain.window import Window, merge
 from gapless.errors import ValidationError
+from gapless.storage.mysql.books import moment_or_none
 
 OPEN, REFILLING, FILLED, UNFILLABLE, FAILED = "open", "refilling", "filled", "unfillable", "failed"
 STATES = (OPEN, REFILLING, FILLED, UNFILLABLE, FAILED)
@@ -28,6 +29,9 @@ class Gap:
             (attempts spent).
         cause: why, in words; may be empty.
         attempts: how often it was tried to fill it.
+        next_try_ms: when the next attempt is due; None: at once, or never.
+        page_key: the page that told somebody of it; kept by the log, whatever a look says.
+        id: its row in the log; 0 before it has one.
     """
 
     exchange: str
@@ -39,6 +43,9 @@ class Gap:
     state: str
     cause: str
     attempts: int = 0
+    next_try_ms: int | None = None
+    page_key: str | None = None
+    id: int = field(default=0, compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,11 +60,28 @@ class Entry:
     attempts: int
     noticed_at: datetime
     page_sent_at: datetime | None
+    page_key: str | None = None
+    next_try_at: datetime | None = None
 
 
 def step_of(dataset: str, interval: str) -> int | None:
     """The distance (ms) of a series' labels, None where it is not fixed (funding)."""
     return Interval(interval).ms if interval else SHAPES[Dataset(dataset)].step_ms
+
+
+def newly_noticed(log: Sequence[Entry], found: Sequence[Gap], step_ms: int | None) -> int:
+    """How many rows of the found gaps that the exchange can have are in no standing entry of the log."""
+    standing = [entry.window for entry in log if entry.state not in (FILLED, UNFILLABLE)]
+    rows = 0
+    for gap in found:
+        if gap.state in (FILLED, UNFILLABLE):
+            continue
+        left = gap.window.subtract(standing)
+        if step_ms is not None:
+            rows += sum(part.length_ms // step_ms for part in left)
+        elif left:
+            rows += gap.bars
+    return rows
 
 
 def look_again(
@@ -67,7 +91,8 @@ def look_again(
 
     Gaps that are on record there and were not found again are filled. Entries that reach beyond are cut at the edge;
     what was found replaces what it overlaps and goes on with its history (since when, attempts, page); entries of one
-    state and cause that touch become one. So no moment is in two entries, and the same look again changes nothing.
+    state, cause and page that touch become one. So no moment is in two entries, and the same look again changes
+    nothing.
 
     Args:
         log: the series' entries, disjoint, any order.
@@ -126,10 +151,14 @@ def _found_again(gap: Gap, log: Sequence[Entry], now: datetime) -> Entry:
         attempts=max([gap.attempts, *(entry.attempts for entry in before)]),
         noticed_at=min([now, *(entry.noticed_at for entry in before)]),
         page_sent_at=min((entry.page_sent_at for entry in before if entry.page_sent_at), default=None),
+        page_key=next((entry.page_key for entry in before if entry.page_key), None),
+        next_try_at=moment_or_none(gap.next_try_ms),
     )
 
 
 def _piece(entry: Entry, window: Window, state: str, step_ms: int | None) -> Entry:
+    if state == FILLED:
+        entry = replace(entry, next_try_at=None)
     if window == entry.window:
         return replace(entry, state=state)
     if step_ms is not None:
@@ -150,7 +179,7 @@ def _joined(entries: Sequence[Entry]) -> list[Entry]:
         if (
             last
             and last.window.end_ms == entry.window.start_ms
-            and (last.state, last.cause) == (entry.state, entry.cause)
+            and (last.state, last.cause, last.page_key) == (entry.state, entry.cause, entry.page_key)
         ):
             joined[-1] = Entry(
                 id=last.id if last.id is not None else entry.id,
@@ -161,6 +190,8 @@ def _joined(entries: Sequence[Entry]) -> list[Entry]:
                 attempts=max(last.attempts, entry.attempts),
                 noticed_at=min(last.noticed_at, entry.noticed_at),
                 page_sent_at=min((at for at in (last.page_sent_at, entry.page_sent_at) if at), default=None),
+                page_key=last.page_key,
+                next_try_at=max((at for at in (last.next_try_at, entry.next_try_at) if at), default=None),
             )
         else:
             joined.append(entry)

@@ -14,7 +14,7 @@ from gapless.domain.datasets import Dataset
 from gapless.domain.window import Window
 from gapless.errors import ValidationError
 from gapless.storage.mysql.books import data_gap_log, moment, ms_of
-from gapless.storage.mysql.gap_states import Entry, Gap, look_again, step_of
+from gapless.storage.mysql.gap_states import Entry, Gap, look_again, newly_noticed, step_of
 from gapless.storage.mysql.refused import clean_text
 from gapless.storage.mysql.server import MySql
 
@@ -32,8 +32,10 @@ def record_gaps(
     within: Mapping[Series, Sequence[Window]],
     exchange: str = "binance",
     dataset: str = "ohlcv",
-) -> None:
+) -> dict[str, int]:
     """Take in what is known now of some stretches: these gaps, and no others.
+
+    Returns how many rows were not known to be missing before, by interval: what a counter may count once.
 
     Gaps on record inside `within` that are not among them become `filled`, and stay on record; the rules for those that
     overlap are in `gapless.storage.mysql.gap_states.look_again`. Done again it writes nothing. Two at once follow each
@@ -62,28 +64,28 @@ def record_gaps(
                 f"gap log: {symbol} {interval or '(no interval)'} is no series of the dataset {dataset}"
             )
     if not series:
-        return
+        return {}
 
-    def attempt() -> None:
+    def attempt() -> dict[str, int]:
+        noticed: dict[str, int] = defaultdict(int)
         with db.named_locks([f"gaps:{exchange}:{dataset}"]) as connection, connection.begin():
             for at in range(0, len(series), _PIECE):
                 piece = series[at : at + _PIECE]
                 log = _read_log(connection, exchange, dataset, piece)
                 now = datetime.now(UTC).replace(tzinfo=None, microsecond=0)
                 for symbol, interval in piece:
-                    old = log.get((symbol, interval), [])
-                    new = look_again(
-                        old,
-                        found.get((symbol, interval), ()),
-                        within.get((symbol, interval), ()),
-                        step_of(dataset, interval),
-                        now,
-                    )
+                    old, step = log.get((symbol, interval), []), step_of(dataset, interval)
+                    theirs = found.get((symbol, interval), ())
+                    new = look_again(old, theirs, within.get((symbol, interval), ()), step, now)
+                    noticed[interval] += newly_noticed(old, theirs, step)
                     key = {"exchange": exchange, "symbol": symbol, "dataset": dataset, "interval": interval}
                     _write(connection, key, old, new, now)
+        return {interval: rows for interval, rows in noticed.items() if rows}
 
     first = f"{series[0][0]} {series[0][1]}".strip()
-    db.retry(f"recording {len(gaps)} gaps of {len(series)} series of {exchange} {dataset}, the first {first}", attempt)
+    return db.retry(
+        f"recording {len(gaps)} gaps of {len(series)} series of {exchange} {dataset}, the first {first}", attempt
+    )
 
 
 def read_gaps(
@@ -123,6 +125,9 @@ def read_gaps(
                 state=row["state"],
                 cause=row["cause"],
                 attempts=row["attempts"],
+                next_try_ms=None if row["next_try_at"] is None else ms_of(row["next_try_at"]),
+                page_key=row["page_key"],
+                id=row["id"],
             )
             for row in connection.execute(statement).mappings()
         ]
@@ -150,6 +155,8 @@ def _read_log(
                 attempts=row["attempts"],
                 noticed_at=row["noticed_at"],
                 page_sent_at=row["page_sent_at"],
+                page_key=row["page_key"],
+                next_try_at=row["next_try_at"],
             )
         )
     return log
@@ -176,6 +183,8 @@ def _write(
             "noticed_at": entry.noticed_at,
             "changed_at": now,
             "page_sent_at": entry.page_sent_at,
+            "page_key": entry.page_key,
+            "next_try_at": entry.next_try_at,
         }
         for entry in new
         if entry not in standing

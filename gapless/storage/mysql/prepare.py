@@ -2,26 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from itertools import chain
 
 import numpy as np
 import pyarrow as pa
 
 from gapless.domain.datasets import SHAPES, Dataset, Shape
 from gapless.domain.instrument import Market, market_of
-from gapless.domain.interval import ALL_INTERVALS
+from gapless.domain.keys import Indices, millis_of, row_keys
 from gapless.domain.schema import knowledge
 from gapless.domain.window import DAY_MS, iso
 from gapless.errors import ValidationError
 
-Indices = np.ndarray[tuple[int], np.dtype[np.int64]]
-
 BARS = SHAPES[Dataset.OHLCV]
 _SYMBOL_MAX = 32
-_LABEL_MAX = 16
-_SECONDS_BITS = 34  # until the year 2514
 _RANKS = 256
 
 
@@ -69,7 +63,7 @@ def prepare(rows: pa.Table, what: str, shape: Shape = BARS) -> Prepared:
             f"{what}: not a unified symbol of at most {_SYMBOL_MAX} characters: {(strange or symbols)[0]!r}"
         )
     ranks_of(table["source"], what)
-    millis = _millis(table["ts"])
+    millis = millis_of(table["ts"])
     if len(millis) and (millis.min() < 0 or (millis % 1000).any()):
         wrong = int(millis[(millis < 0) | (millis % 1000 != 0)][0])
         raise ValidationError(f"{what}: an open time must be a whole second since 1970, not {iso(wrong)}")
@@ -89,25 +83,6 @@ def prepare(rows: pa.Table, what: str, shape: Shape = BARS) -> Prepared:
     return Prepared(table, exchanges[0], market, days)
 
 
-def row_keys(shape: Shape, tables: Sequence[pa.Table], what: str) -> list[Indices]:
-    """For each table one integer a row, in key order: symbol's place, label's place, seconds since 1970.
-
-    They compare among the tables of one call only.
-
-    Raises:
-        ValidationError: an unknown interval, or a label that its column cannot hold.
-    """
-    symbols = _order(sorted(_unique(tables, "symbol")))
-    labels = _label_order(shape, tables, what)
-    keys = []
-    for table in tables:
-        series = _places(table["symbol"], symbols)
-        if shape.label:
-            series = series * max(1, len(labels)) + _places(table[shape.label], labels)
-        keys.append((series << _SECONDS_BITS) | (_millis(table["ts"]) // 1000))
-    return keys
-
-
 def ranks_of(column: pa.ChunkedArray, what: str) -> Indices:
     """What each row's source knows, as `gapless.domain.schema.knowledge` ranks it.
 
@@ -121,40 +96,4 @@ def ranks_of(column: pa.ChunkedArray, what: str) -> Indices:
         except ValueError:
             raise ValidationError(f"{what}: unknown source code {code}") from None
     found: Indices = table[column.to_numpy()]
-    return found
-
-
-def _label_order(shape: Shape, tables: Sequence[pa.Table], what: str) -> dict[str, int]:
-    if shape.label is None:
-        return {}
-    found = _unique(tables, shape.label)
-    if shape.label != "interval":
-        wrong = sorted(name for name in found if not name.isascii() or not 0 < len(name.strip()) <= _LABEL_MAX)
-        if wrong:
-            raise ValidationError(f"{what}: not a {shape.label} of at most {_LABEL_MAX} ASCII characters: {wrong[0]!r}")
-        return _order(sorted(found))
-    order = _order(str(interval) for interval in ALL_INTERVALS)
-    if unknown := sorted(found - set(order)):
-        raise ValidationError(f"{what}: unknown interval {unknown[0]!r}")
-    return order
-
-
-def _order(names: Iterable[str]) -> dict[str, int]:
-    return {name: place for place, name in enumerate(names)}
-
-
-def _unique(tables: Sequence[pa.Table], name: str) -> set[str]:
-    return set(chain.from_iterable(table[name].unique().to_pylist() for table in tables))
-
-
-def _places(column: pa.ChunkedArray, order: dict[str, int]) -> Indices:
-    encoded = column.combine_chunks().dictionary_encode()
-    if isinstance(encoded, pa.ChunkedArray):
-        encoded = encoded.combine_chunks()
-    places = np.array([order[name] for name in encoded.dictionary.to_pylist()], dtype=np.int64)
-    return places[encoded.indices.to_numpy(zero_copy_only=False)] if len(column) else np.zeros(0, dtype=np.int64)
-
-
-def _millis(column: pa.ChunkedArray) -> Indices:
-    found: Indices = column.cast(pa.timestamp("ms", tz="UTC")).cast(pa.int64()).to_numpy()
     return found

@@ -16,10 +16,11 @@ from sqlalchemy import Connection
 
 from gapless.domain.datasets import SHAPES, Dataset, Shape
 from gapless.domain.interval import Interval
+from gapless.domain.keys import Indices
 from gapless.domain.window import Window
 from gapless.storage.mysql.books import moment
 from gapless.storage.mysql.pages import pages_of
-from gapless.storage.mysql.prepare import BARS, Indices
+from gapless.storage.mysql.prepare import BARS
 from gapless.storage.mysql.server import MySql
 from gapless.storage.mysql.sql import query
 

@@ -90,7 +90,7 @@ def test_bars_have_the_contracts_columns_and_key(database: MySql) -> None:
 def test_an_upgrade_reports_and_makes_months_ahead(empty_database: MySql) -> None:
     assert schema_revision(empty_database) is None
     report = upgrade(empty_database)
-    assert report.revision == schema_revision(empty_database) == "0002"
+    assert report.revision == schema_revision(empty_database) == "0003"
     assert set(report.tables) == {*metadata.tables, *PARTITIONED}
     assert report.notes == ()
     with empty_database.engine.connect() as connection:
@@ -139,7 +139,10 @@ OLD_ROWS = (
 )
 
 
-@pytest.mark.parametrize("killed_after", [None, "0002_books", "0002_series", "0002_restatement"])
+LATER = ("0002_books", "0002_series", "0002_restatement", "0003_books", "0003_gap_log")
+
+
+@pytest.mark.parametrize("killed_after", [None, *LATER])
 def test_an_upgrade_from_the_first_schema_keeps_its_rows(
     empty_database: MySql, sql_server: Server, killed_after: str | None
 ) -> None:
@@ -147,12 +150,12 @@ def test_an_upgrade_from_the_first_schema_keeps_its_rows(
     with empty_database.engine.begin() as connection:
         for statement in OLD_ROWS:
             connection.execute(text(statement))
-        for name in ("0002_books", "0002_series", "0002_restatement") if killed_after else ():
+        for name in LATER if killed_after else ():
             for statement in statements(name):
                 connection.execute(text(statement))
             if name == killed_after:
                 break
-    assert upgrade(empty_database).revision == "0002"
+    assert upgrade(empty_database).revision == "0003"
     with fresh_database(sql_server) as new:
         assert shape(empty_database) == shape(new)
     with empty_database.engine.connect() as connection:
@@ -219,7 +222,7 @@ def test_rights_that_the_user_lacks_are_noted(sql_server: Server, database: MySq
 
 
 def test_every_statement_of_the_schema_is_found_whole() -> None:
-    files = ("0001_ohlcv", "0001_books", "0002_books", "0002_series")
+    files = ("0001_ohlcv", "0001_books", "0002_books", "0002_series", "0003_books")
     found = [statement for name in files for statement in statements(name)]
     assert len(found) == len(metadata.tables) + len(PARTITIONED)
     assert all(
