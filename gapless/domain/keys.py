@@ -9,6 +9,7 @@ import numpy as np
 import pyarrow as pa
 
 from gapless.domain.datasets import Shape
+from gapless.domain.grid import Opens
 from gapless.domain.interval import ALL_INTERVALS
 from gapless.errors import ValidationError
 
@@ -35,6 +36,22 @@ def row_keys(shape: Shape, tables: Sequence[pa.Table], what: str) -> list[Indice
             series = series * max(1, len(labels)) + _places(table[shape.label], labels)
         keys.append((series << _SECONDS_BITS) | (millis_of(table["ts"]) // 1000))
     return keys
+
+
+def opens_by_series(shape: Shape, table: pa.Table) -> dict[tuple[str, str], Opens]:
+    """The times (ms) of each series' rows, by symbol and label (empty where the shape has none).
+
+    Args:
+        table: in canonical order, so that the rows of a series lie together.
+    """
+    if table.num_rows == 0:
+        return {}
+    [keys] = row_keys(shape, [table], "rows")
+    starts = np.flatnonzero(np.diff(keys >> _SECONDS_BITS, prepend=-1))
+    firsts = table.take(pa.array(starts))
+    labels = firsts[shape.label].to_pylist() if shape.label else [""] * len(starts)
+    parts = np.split(millis_of(table["ts"]), starts[1:])
+    return dict(zip(zip(firsts["symbol"].to_pylist(), labels, strict=True), parts, strict=True))
 
 
 def millis_of(column: pa.ChunkedArray) -> Indices:

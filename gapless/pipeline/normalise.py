@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 import msgspec
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 
+from gapless.domain.grid import Opens
 from gapless.domain.interval import Interval
 from gapless.domain.receipts import Batch
 from gapless.domain.schema import OHLCV, Source
+from gapless.domain.window import Window
 from gapless.exchanges.binance.payloads import parse_klines
 from gapless.exchanges.binance.rows import open_time, readable, split_rows
 from gapless.quality.rules import check_bars, interval_lengths, open_times
+
+Flags = npt.NDArray[np.bool_]
 
 
 class Page(msgspec.Struct, frozen=True):
@@ -71,30 +76,41 @@ def normalise(batch: Batch, pages: Sequence[Page], *, server_ms: int) -> Normali
     Args:
         pages: in any order.
     """
+    start_ms, end_ms = batch.start_ms, min(batch.end_ms, server_ms)
+
+    def completes(opens: Opens, lengths: Opens) -> Flags:
+        closes = opens + lengths
+        return (closes > start_ms) & (closes <= end_ms)
+
+    return _sound(batch.exchange, pages, completes)
+
+
+def normalise_opened(exchange: str, pages: Sequence[Page], window: Window) -> Normalised:
+    """The same of bars that **open** in a window; all of them must be over by the exchange's clock."""
+
+    def opens_inside(opens: Opens, _: Opens) -> Flags:
+        return (opens >= window.start_ms) & (opens < window.end_ms)
+
+    return _sound(exchange, pages, opens_inside)
+
+
+def _sound(exchange: str, pages: Sequence[Page], wanted: Callable[[Opens, Opens], Flags]) -> Normalised:
     # In canonical order from here on: the rules see to it that the rows of a series only ever go forward.
     pages = sorted(pages, key=lambda page: (page.symbol, page.interval, page.start_ms))
-    received, rejected = parse_klines(
-        ((batch.exchange, page.symbol, page.interval, page.body) for page in pages), Source.REST
-    )
-    end_ms = min(batch.end_ms, server_ms)
-    asked = _completed(received, batch.start_ms, end_ms)
+    received, rejected = parse_klines(((exchange, page.symbol, page.interval, page.body) for page in pages), Source.REST)
+    asked = received
+    if received.num_rows:
+        inside = wanted(open_times(received), interval_lengths(received))
+        asked = received if inside.all() else received.filter(pa.array(inside))
     checked = check_bars(asked)
     quarantined = [
         Quarantined(row.symbol, row.interval, row.ts, row.reason, row.raw)
         for row in rejected
-        if row.ts is None or batch.start_ms < row.ts + Interval(row.interval).ms <= end_ms
+        if row.ts is None or wanted(np.array([row.ts]), np.array([Interval(row.interval).ms])).all()
     ]
     if checked.broken:
         quarantined += _as_received(asked, [(row.row, row.reason) for row in checked.broken], pages)
     return Normalised(checked.good.select(OHLCV.names), tuple(quarantined))
-
-
-def _completed(bars: pa.Table, start_ms: int, end_ms: int) -> pa.Table:
-    if bars.num_rows == 0 or end_ms <= start_ms:
-        return bars.slice(0, 0)
-    closes = open_times(bars) + interval_lengths(bars)
-    asked = (closes > start_ms) & (closes <= end_ms)
-    return bars if asked.all() else bars.filter(pa.array(asked))
 
 
 def _as_received(bars: pa.Table, broken: Sequence[tuple[int, str]], pages: Sequence[Page]) -> list[Quarantined]:

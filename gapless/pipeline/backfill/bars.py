@@ -16,7 +16,7 @@ import pyarrow as pa
 from gapless.domain.datasets import Dataset
 from gapless.domain.grid import Opens, runs
 from gapless.domain.interval import Interval
-from gapless.domain.receipts import Batch, Failure
+from gapless.domain.receipts import Failure
 from gapless.domain.schema import OHLCV
 from gapless.domain.window import DAY_MS, Window, month_start, next_month
 from gapless.errors import BadSymbol, ExchangeError
@@ -29,7 +29,7 @@ from gapless.pipeline.backfill.archive import KINDS, Parsed
 from gapless.pipeline.backfill.desk import Desk
 from gapless.pipeline.backfill.outcome import Outcome, without
 from gapless.pipeline.backfill.pieces import Piece
-from gapless.pipeline.normalise import Normalised, Page, normalise
+from gapless.pipeline.normalise import Page, normalise_opened
 from gapless.pipeline.runtime import EXCHANGE
 from gapless.quality.rules import check_bars
 from gapless.storage.mysql import RefusedRow
@@ -123,7 +123,7 @@ async def _from_exchange(desk: Desk, outcome: Outcome) -> None:
             wanted = wanted[(wanted >= span.start_ms) & (wanted < span.end_ms)]
             alone = len(wanted) * interval.ms == span.length_ms
             worth_asking = alone and len(wanted) > 1 and desk.source == "auto"
-            if worth_asking and await desk.ask(market, partial(_proved_empty, piece=piece, span=span)):
+            if worth_asking and await desk.ask(market, partial(proved_empty, piece=piece, span=span)):
                 outcome.deny(wanted)
                 continue
             pages = await desk.ask(market, partial(read_pages, piece=piece, span=span))
@@ -141,7 +141,7 @@ async def _from_exchange(desk: Desk, outcome: Outcome) -> None:
         outcome.deny(outcome.missing)
 
 
-async def _proved_empty(rest: BinanceRest, piece: Piece, span: Window) -> bool:
+async def proved_empty(rest: BinanceRest, piece: Piece, span: Window) -> bool:
     """One request with both times and limit 1 proves a stretch empty, however long it is (reference, section 12)."""
     body = await rest.klines(piece.raw_symbol, _interval(piece), span.start_ms, span.end_ms - 1, 1)
     return body.strip() == "[]"
@@ -165,23 +165,10 @@ async def read_pages(rest: BinanceRest, piece: Piece, span: Window) -> list[Page
     return pages
 
 
-def normalise_pages(piece: Piece, span: Window, pages: list[Page]) -> Normalised:
-    """The sound bars of `read_pages`, and what was not taken."""
-    batch = Batch(
-        exchange=EXCHANGE,
-        market=piece.series.market,
-        symbols=((piece.series.symbol, piece.raw_symbol),),
-        intervals=(_interval(piece),),
-        start_ms=span.start_ms + _interval(piece).ms - 1,  # a batch's bars are those that complete in its window
-        end_ms=span.end_ms,
-    )
-    return normalise(batch, pages, server_ms=span.end_ms)
-
-
 async def _take_pages(desk: Desk, outcome: Outcome, span: Window, pages: list[Page]) -> None:
     piece, interval = outcome.piece, _interval(outcome.piece)
     loop = asyncio.get_running_loop()
-    found = await loop.run_in_executor(desk.threads, normalise_pages, piece, span, pages)
+    found = await loop.run_in_executor(desk.threads, normalise_opened, EXCHANGE, pages, span)
     outcome.add(found.bars, "rest")
     outcome.refused += [
         RefusedRow(EXCHANGE, row.symbol, row.interval, row.ts, row.reason, row.payload) for row in found.quarantined
