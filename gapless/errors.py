@@ -37,6 +37,12 @@ class BadSymbol(ExchangeError):
     kind = "bad_symbol"
 
 
+class NotInBulk(ExchangeError):
+    """The exchange does not answer for all symbols at once as it is documented to: ask for each symbol by itself."""
+
+    kind = "not_in_bulk"
+
+
 class RegionRefused(ExchangeError):
     """The exchange refuses this address's region or network (HTTP 451, or 403 of its firewall)."""
 

@@ -109,6 +109,24 @@ def test_funding_without_a_symbol_is_everybodys(shared: ReplicaHandle) -> None:
     assert round(newest[-1]["fundingTime"] / HOUR_MS) == NOW // HOUR_MS
 
 
+def test_everybodys_funding_is_paged_from_the_start_on_within_the_limit_and_the_pool(replica: ReplicaHandle) -> None:
+    start, end = parse_time("2026-11-14"), parse_time("2026-11-15")
+    whole = funding(replica, startTime=start, endTime=end - 1, limit=1000)
+    assert [row["fundingTime"] for row in whole] == sorted(row["fundingTime"] for row in whole)
+    assert len({row["symbol"] for row in whole}) == 11
+    assert "OMGUSDT" not in {row["symbol"] for row in whole}, "delisted in 2025"
+    assert funding(replica, startTime=start, endTime=end - 1, limit=20) == whole[:20]
+    later = whole[30]["fundingTime"]
+    assert funding(replica, startTime=later, endTime=end - 1, limit=1000) == [
+        row for row in whole if row["fundingTime"] >= later
+    ]
+    assert refused(replica, "/fapi/v1/fundingRate", startTime=start, limit=1001)[0] == 400
+    replica.limits(um={"funding_per_5m": 2})
+    for _ in range(2):
+        funding(replica, startTime=start, limit=5)
+    assert refused(replica, "/fapi/v1/fundingRate", startTime=start)[0] == 429
+
+
 def test_the_rate_type_is_told_from_28_july_2026_on(replica: ReplicaHandle) -> None:
     replica.set_clock("2026-07-27T23:59")
     assert "rateType" not in funding(replica, symbol="BTCUSDT", limit=1)[0]

@@ -8,6 +8,7 @@ price and no interval. Sources: reference sections 4 and 10.2.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 import pyarrow as pa
 
@@ -16,6 +17,7 @@ from gapless.domain.schema import PRICE, Source
 from gapless.domain.window import Window
 from gapless.exchanges.binance.rows import RowRejected
 from gapless.exchanges.binance.series_rows import (
+    Fields,
     Ledger,
     ParsedRows,
     Taken,
@@ -30,7 +32,15 @@ from gapless.exchanges.binance.series_rows import (
 from gapless.exchanges.binance.vision.member import read_member
 from gapless.exchanges.binance.vision.objects import ArchiveObject
 
-__all__ = ["ParsedRows", "nominal_time", "parse_funding_zip", "read_funding_page", "settlements"]
+__all__ = [
+    "FundingPage",
+    "ParsedRows",
+    "nominal_time",
+    "parse_funding_zip",
+    "read_funding_page",
+    "read_funding_page_of_all",
+    "settlements",
+]
 
 ARCHIVE_COLUMNS = ("calc_time", "funding_interval_hours", "last_funding_rate")
 REGULAR = "Regular"
@@ -96,18 +106,84 @@ def read_funding_page(body: str, ledger: Ledger, raw_symbol: str, asked: Window)
         ledger.reject(None, "json", body)
         return [], 0
     before, times = ledger.read, []
-
-    def read(row: Mapping[str, str], raw: str) -> Taken:
-        return _rest_row(row, raw, raw_symbol, asked)
-
-    def time(row: Mapping[str, str]) -> int:
-        return nominal_time(milliseconds(row.get("fundingTime", "")))
-
     for raw, fields in rows:
-        taken = ledger.enter(raw, fields, read, time)
+        taken = _enter_rest_row(ledger, raw, fields, raw_symbol, asked)
         if taken is not None:
             times.append(taken.sent_ms)
     return times, ledger.read - before
+
+
+@dataclass(frozen=True, slots=True)
+class FundingPage:
+    """One answer of `/fapi/v1/fundingRate` without a symbol, read.
+
+    Attributes:
+        ledgers: the rows of the symbols that are wanted, by raw symbol; those without any are absent.
+        strays: rows of which it cannot be read whose they are, all rejected.
+        times: the exchange time (ms) of every row that tells one, wanted or not, in the answer's order.
+        symbols: the raw symbols that it has rows of, wanted or not.
+        count: how many rows the answer has.
+    """
+
+    ledgers: Mapping[str, Ledger]
+    strays: Ledger
+    times: Sequence[int]
+    symbols: frozenset[str]
+    count: int
+
+
+def read_funding_page_of_all(body: str, wanted: Mapping[str, str], asked: Window) -> FundingPage:
+    """Read an answer that holds the settlements of all symbols; rows of symbols that are not wanted are passed over.
+
+    Args:
+        wanted: unified symbols by raw symbol.
+        asked: exchange times that were asked for; a row outside is rejected (`period`).
+    """
+    ledgers: dict[str, Ledger] = {}
+    strays, times, symbols, count = Ledger.of(""), [], set(), 0
+    rows = json_rows(body)
+    if rows is None:
+        strays.read += 1
+        strays.reject(None, "json", body)
+        return FundingPage(ledgers, strays, (), frozenset(), 0)
+    for raw, fields in rows:
+        count += 1
+        try:
+            told = fields()
+        except RowRejected as why:
+            strays.read += 1
+            strays.reject(None, why.reason, raw)
+            continue
+        raw_symbol, at = told.get("symbol", ""), _sent_or_none(told)
+        if at is not None:
+            times.append(at)
+        if not raw_symbol:
+            strays.read += 1
+            strays.reject(None if at is None else nominal_time(at), "columns", raw)
+            continue
+        symbols.add(raw_symbol)
+        if raw_symbol in wanted:
+            ledger = ledgers.setdefault(raw_symbol, Ledger.of(wanted[raw_symbol]))
+            _enter_rest_row(ledger, raw, lambda told=told: told, raw_symbol, asked)  # type: ignore[misc]
+    return FundingPage(ledgers, strays, times, frozenset(symbols), count)
+
+
+def _enter_rest_row(ledger: Ledger, raw: str, fields: Fields, raw_symbol: str, asked: Window) -> Taken | None:
+    def read(row: Mapping[str, str], raw: str) -> Taken:
+        return _rest_row(row, raw, raw_symbol, asked)
+
+    return ledger.enter(raw, fields, read, _rest_time)
+
+
+def _sent_or_none(row: Mapping[str, str]) -> int | None:
+    try:
+        return milliseconds(row.get("fundingTime", ""))
+    except RowRejected:
+        return None
+
+
+def _rest_time(row: Mapping[str, str]) -> int:
+    return nominal_time(milliseconds(row.get("fundingTime", "")))
 
 
 def _rest_row(row: Mapping[str, str], raw: str, raw_symbol: str, asked: Window) -> Taken:

@@ -46,26 +46,17 @@ async def fetch_funding(rest: BinanceRest, raw_symbol: str, symbol: str, window:
         BadSymbol, RateLimited, Banned, ExchangeError: as `BinanceRest.call`.
         ConfigError: spot has no funding.
     """
-    _futures_only(rest, "funding")
-    # startTime=0 is ignored by the exchange, which then answers its newest rows
-    asked = Window(max(1, window.start_ms - _JITTER_MS), max(2, window.end_ms + _JITTER_MS))
+    futures_only(rest, "funding")
+    asked = funding_times(window)
     ledger = Ledger.of(symbol)
     at = asked.start_ms
     while at < asked.end_ms:
         rest_of = Window(at, asked.end_ms)
         about = f"funding of {raw_symbol} {rest_of}"
-        reply = await rest.call(
-            _FUNDING,
-            {"symbol": raw_symbol, "startTime": at, "endTime": asked.end_ms - 1, "limit": FUNDING_PAGE},
-            weight=0,
-            also={FUNDING_POOL: 1},
-            about=about,
-            expects="array",
-        )
         page = Ledger.of(symbol)
-        times, count = read_funding_page(reply.body, page, raw_symbol, rest_of)
+        times, count = read_funding_page(await ask_funding(rest, raw_symbol, rest_of, about), page, raw_symbol, rest_of)
         if count < FUNDING_PAGE:
-            _add(ledger, page)
+            add_page(ledger, page)
             break
         if not times:
             raise ExchangeError(
@@ -76,12 +67,32 @@ async def fetch_funding(rest: BinanceRest, raw_symbol: str, symbol: str, window:
         # asked for again, unless it fills the page alone.
         last = max(times)
         again = last > min(times)
-        _add(ledger, page, before_ms=last if again else None)
+        add_page(ledger, page, before_ms=last if again else None)
         at = last if again else last + 1
     return settlements(ledger, EXCHANGE, Source.REST, window)
 
 
-def _add(ledger: Ledger, page: Ledger, before_ms: int | None = None) -> None:
+def funding_times(window: Window) -> Window:
+    """The exchange's own times to ask for, so that no settlement is missed whose nominal time lies in the window."""
+    # startTime=0 is ignored by the exchange, which then answers its newest rows
+    return Window(max(1, window.start_ms - _JITTER_MS), max(2, window.end_ms + _JITTER_MS))
+
+
+async def ask_funding(rest: BinanceRest, raw_symbol: str | None, asked: Window, about: str) -> str:
+    """One page of settlements from the window's start on, of one symbol or (None) of all, as received."""
+    named: dict[str, str | int] = {} if raw_symbol is None else {"symbol": raw_symbol}
+    reply = await rest.call(
+        _FUNDING,
+        {**named, "startTime": asked.start_ms, "endTime": asked.end_ms - 1, "limit": FUNDING_PAGE},
+        weight=0,
+        also={FUNDING_POOL: 1},
+        about=about,
+        expects="array",
+    )
+    return reply.body
+
+
+def add_page(ledger: Ledger, page: Ledger, before_ms: int | None = None) -> None:
     """Enter a page's rows; those at or after `before_ms` by the exchange's own time will come again."""
     rows = [row for row in page.taken if before_ms is None or row.sent_ms < before_ms]
     ledger.taken += rows
@@ -100,7 +111,7 @@ async def fetch_metrics(rest: BinanceRest, raw_symbol: str, symbol: str, window:
         BadSymbol, RateLimited, Banned, ExchangeError: as `BinanceRest.call`.
         ConfigError: spot has no such metrics.
     """
-    _futures_only(rest, "metrics")
+    futures_only(rest, "metrics")
     ledgers = {endpoint: Ledger.of(symbol, endpoint) for endpoint in ENDPOINTS}
     tasks = [
         asyncio.create_task(_read_endpoint(rest, endpoint, raw_symbol, window, ledger))
@@ -159,6 +170,7 @@ def _grid_up(at_ms: int) -> int:
     return -(-at_ms // STEP_MS) * STEP_MS
 
 
-def _futures_only(rest: BinanceRest, what: str) -> None:
+def futures_only(rest: BinanceRest, what: str) -> None:
+    """Raise ConfigError on spot, which has neither funding nor metrics."""
     if rest.market is not Market.UM:
         raise ConfigError(f"{what} exists on USD-M futures alone, not on {rest.market}: use --market um")
