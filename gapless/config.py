@@ -119,6 +119,12 @@ class Settings(BaseSettings):
         return self.lake_uri or f"file://{self.var_dir.resolve()}/lake"
 
     @property
+    def data_docs_dir(self) -> Path:
+        """Where the pages of the quality reports are built; a demonstration's lie apart from real ones."""
+        home = self.var_dir / "demo" if self.mode == "demo" else self.var_dir
+        return home / "data_docs"
+
+    @property
     def vision_list_url(self) -> str | None:
         """The archive's bucket listing, or None for `do not list` (it is only a hint)."""
         if self.binance_vision_list_url is not None:
