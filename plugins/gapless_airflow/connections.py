@@ -59,11 +59,12 @@ def task_settings(lookup: Lookup | None = None) -> Settings:
 
 
 def secrets(settings: Settings) -> list[str]:
-    """Every secret text in the settings: the URLs' passwords (as written and decoded) and the secret key."""
+    """Every secret text in the settings: the URLs' passwords (as written and decoded), the secret key, the pager's."""
     urls = (settings.mysql_url, settings.redis_url, settings.redis_control_url)
     quoted = [urlsplit(url.get_secret_value()).password for url in urls if url]
     passwords = [form for password in quoted if password for form in (password, unquote(password))]
-    keys = [key.get_secret_value() for key in (settings.aws_secret_access_key,) if key]
+    named = (settings.aws_secret_access_key, settings.pagerduty_routing_key)
+    keys = [key.get_secret_value() for key in named if key]
     return [text for text in (*passwords, *keys) if text]
 
 

@@ -8,6 +8,7 @@ from typing import Any
 from airflow.sdk import ExceptionRetryPolicy, RetryAction, RetryRule
 
 from gapless.config import load_settings
+from gapless_airflow.jobs import count_failure, count_success
 
 OWNER = "market-data"
 
@@ -49,11 +50,13 @@ def generated_data() -> bool:
 
 
 def labels(dag_id: str, doc_md: str, *tags: str) -> dict[str, Any]:
-    """Name, tags and documentation of a DAG, marked as generated where the data are."""
+    """Name, tags and documentation of a DAG, marked as generated where the data are; and its runs are counted."""
+    counted = {"on_success_callback": count_success, "on_failure_callback": count_failure}
     if not generated_data():
-        return {"dag_id": dag_id, "tags": ["gapless", *tags], "doc_md": doc_md}
+        return {"dag_id": dag_id, "tags": ["gapless", *tags], "doc_md": doc_md, **counted}
     return {
         "dag_id": dag_id,
+        **counted,
         "dag_display_name": f"{dag_id} (generated data)",
         "tags": ["gapless", *tags, "generated data"],
         "doc_md": f"> **Demonstration on generated data.** No price here was ever traded.\n\n{doc_md}",

@@ -13,7 +13,7 @@ CATCH_UP_HOURS = 48
 """How far back a run that keeps up with the present looks for windows without a receipt."""
 
 MAX_PARAM_WINDOW_MS = 7 * DAY_MS
-"""The longest window of the form: one run pages it in a handful of tasks; more belongs in a backfill of hourly runs."""
+"""The longest window of the form: one run pages it in a handful of tasks; more belongs in Airflow's own backfill."""
 
 
 class Assignment(NamedTuple):
@@ -65,6 +65,43 @@ def window(context: Mapping[str, Any]) -> Assignment:
     return Assignment(last_whole_hour(dag_run.run_after), CATCH_UP_HOURS)
 
 
+def day(context: Mapping[str, Any]) -> Window:
+    """The days (UTC) that a run of a daily check looks at, the same at every try of every task.
+
+    ======================================  ====================================================
+    run                                     window
+    ======================================  ====================================================
+    Params `start` and `end` given          `[start, end)`
+    scheduled, Airflow's backfill           the day before the one its data interval ends in
+    manual with a logical date              the last whole day that was over by then
+    manual without one (the UI's "now")     the last whole day before the run was asked for
+    ======================================  ====================================================
+
+    The host's clock only chooses the day; whether it is over is judged by the exchange's, where it is compared.
+
+    Args:
+        context: as of `window`.
+
+    Raises:
+        ConfigError: the Params are half given, not times, or longer than seven days.
+    """
+    params: Mapping[str, Any] = context.get("params") or {}
+    start, end = params.get("start"), params.get("end")
+    if start or end:
+        return _from_params(start, end)
+    dag_run = context["dag_run"]
+    interval_end = context.get("data_interval_end")
+    if interval_end is not None and dag_run.run_type != "manual":
+        return last_whole_day(interval_end)
+    return last_whole_day(dag_run.logical_date or dag_run.run_after)
+
+
+def last_whole_day(moment: datetime) -> Window:
+    """The day (UTC) that was over most recently at `moment`: the 20th at 00:00 and at 23:59 of the 21st."""
+    end_ms = _ms(moment) // DAY_MS * DAY_MS
+    return Window(end_ms - DAY_MS, end_ms)
+
+
 def last_whole_hour(moment: datetime) -> Window:
     """The hour `[h, h + 1)` that was over most recently at `moment`: 16:00-17:00 at 17:00:00 and at 17:59:59."""
     end_ms = _ms(moment) // HOUR_MS * HOUR_MS
@@ -78,7 +115,7 @@ def _ms(moment: datetime) -> int:
 
 def _from_params(start: object, end: object) -> Window:
     if not start or not end:
-        raise ConfigError("params start and end go together: give both, or neither for the run's own hour")
+        raise ConfigError("params start and end go together: give both, or neither for the run's own window")
     asked = Window.of(str(start), str(end))
     if asked.length_ms > MAX_PARAM_WINDOW_MS:
         raise ConfigError(f"{asked} is longer than the seven days one run takes: trigger it in pieces, or use Backfill")

@@ -115,5 +115,6 @@ def test_every_secret_goes_to_the_masker(monkeypatch: pytest.MonkeyPatch) -> Non
     settings()  # imports the module
     monkeypatch.setattr(sys.modules["gapless_airflow.connections"], "_mask", masked.append)
     monkeypatch.setenv("GAPLESS_REDIS_URL", "redis://:of-the-environment@127.0.0.1/0")
+    monkeypatch.setenv("GAPLESS_PAGERDUTY_ROUTING_KEY", "routing-key")
     settings(gapless_mysql=MYSQL, gapless_lake=LAKE)
-    assert {"p%40ss%2Fword%3A1", "p@ss/word:1", "s3cret", "of-the-environment"} == set(masked)
+    assert {"p%40ss%2Fword%3A1", "p@ss/word:1", "s3cret", "of-the-environment", "routing-key"} == set(masked)

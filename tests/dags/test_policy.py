@@ -66,6 +66,14 @@ def test_each_dag_has_tags_and_never_catches_up_by_itself(dags: dict[str, Any]) 
         assert dag.max_active_runs == 1, f"{dag.dag_id}: two runs at once only compete for the request budget"
 
 
+def test_the_runs_of_each_dag_are_counted(dags: dict[str, Any]) -> None:
+    from gapless_airflow.jobs import count_failure, count_success
+
+    for dag in dags.values():
+        assert dag.on_success_callback is count_success, f"{dag.dag_id}: make it with labels(), which counts its runs"
+        assert dag.on_failure_callback is count_failure, f"{dag.dag_id}: make it with labels(), which counts its runs"
+
+
 def test_intervals_have_a_width(dags: dict[str, Any]) -> None:
     """A plain "@hourly" makes zero-width intervals in Airflow 3."""
     from airflow.sdk import CronDataIntervalTimetable

@@ -98,3 +98,45 @@ def test_more_than_seven_days_are_refused() -> None:
 def test_params_that_are_no_times_are_refused() -> None:
     with pytest.raises(ConfigError, match="not a time: 'yesterday'"):
         assigned(context("manual", start="yesterday", end="2026-11-01"))
+
+
+TWENTIETH = Window.of("2026-11-20", "2026-11-21")
+
+
+def day_of(
+    run_type: str, *, logical: str | None = None, until: str | None = None, after: str = "", **params: Any
+) -> Window:
+    from gapless_airflow.windows import day
+
+    run = SimpleNamespace(
+        run_type=run_type,
+        logical_date=datetime.fromisoformat(logical) if logical else None,
+        run_after=datetime.fromisoformat(after or "2031-01-01T00:00:00+00:00"),
+    )
+    made: dict[str, Any] = {"dag_run": run, "params": params}
+    return day(made | ({"data_interval_end": datetime.fromisoformat(until)} if until else {}))
+
+
+@pytest.mark.parametrize("run_type", ["scheduled", "backfill"])
+def test_a_daily_check_looks_at_the_day_before_its_schedule(run_type: str) -> None:
+    for minute in ("10", "40"):
+        start, end = f"2026-11-20T00:{minute}:00+00:00", f"2026-11-21T00:{minute}:00+00:00"
+        assert day_of(run_type, logical=start, until=end) == TWENTIETH
+
+
+def test_a_daily_check_by_hand_takes_the_last_day_that_was_over() -> None:
+    assert day_of("manual", after="2026-11-21T00:00:00+00:00") == TWENTIETH
+    assert day_of("manual", after="2026-11-21T23:59:59+00:00") == TWENTIETH
+    # The timetable's interval of this date ends a day earlier, at 00:10: whoever writes a date means the date.
+    logical, end = "2026-11-21T00:00:00+00:00", "2026-11-20T00:10:00+00:00"
+    assert day_of("manual", logical=logical, until=end) == TWENTIETH
+
+
+def test_a_daily_check_takes_the_days_it_is_given() -> None:
+    assert day_of("manual", start="2026-11-18", end="2026-11-20T12:00") == Window.of("2026-11-18", "2026-11-20T12:00")
+
+
+@pytest.mark.parametrize("params", [{"start": "2026-11-18"}, {"start": "2026-11-01", "end": "2026-11-09"}])
+def test_days_that_a_check_cannot_take_are_refused(params: dict[str, str]) -> None:
+    with pytest.raises(ConfigError):
+        day_of("manual", **params)
