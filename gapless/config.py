@@ -66,6 +66,8 @@ class Settings(BaseSettings):
     symbols_file: Path = Field(default_factory=lambda: include_dir() / "symbols.yaml")
     quality_file: Path = Field(default_factory=lambda: include_dir() / "quality.yaml")
     """The thresholds of the daily rules."""
+    missing_allowed_percent: float = Field(default=0.05, ge=0, le=100)
+    """How much of what the exchange has may be missing of a month, in percent, as the specification says."""
     reports_days: int = Field(default=90, ge=1)
     """How long quality reports and data docs are kept."""
     pagerduty_url: Url = PAGERDUTY_EVENTS

@@ -88,6 +88,46 @@ def coverage_table(rows: Sequence[CoverageRow]) -> Table:
     return table
 
 
+class CoverageMonth(Protocol):
+    """How complete a market's bars of one interval are in a month."""
+
+    @property
+    def market(self) -> str: ...
+    @property
+    def interval(self) -> str: ...
+    @property
+    def month(self) -> str: ...
+    @property
+    def expected(self) -> int: ...
+    @property
+    def present(self) -> int: ...
+    @property
+    def unfillable(self) -> int: ...
+    @property
+    def missing(self) -> int: ...
+    @property
+    def missing_percent(self) -> float: ...
+    @property
+    def within(self) -> bool: ...
+
+
+def months_table(rows: Sequence[CoverageMonth], allowed_percent: float) -> Table:
+    """A market, interval and month a row, all of them."""
+    table = Table(title=f"coverage by month: {allowed_percent:g} % may be missing", title_justify="left")
+    for name in ("market", "interval", "month"):
+        table.add_column(name, no_wrap=True)
+    for name in ("expected", "present", "unfillable", "missing", "missing %", "within"):
+        table.add_column(name, justify="right", no_wrap=True)
+    for row in rows:
+        counts = (f"{count:,}" for count in (row.expected, row.present, row.unfillable, row.missing))
+        share = f"{row.missing_percent:.6f}".rstrip("0").rstrip(".")
+        table.add_row(row.market, row.interval, row.month, *counts, share, "yes" if row.within else "NO")
+    beyond = sum(not row.within for row in rows)
+    table.caption = f"{len(rows) - beyond:,} of {len(rows):,} months are within it"
+    table.caption_justify = "left"
+    return table
+
+
 def print_gaps(report: msgspec.Struct, *, title: str) -> None:
     """Counts of a comparison, and the first twenty runs of bars that are not stored."""
     gaps = getattr(report, "gaps", ())

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 import numpy.typing as npt
 
-from gapless.domain.window import Window, merge
+from gapless.domain.window import DAY_MS, Window, merge
 
 Opens = npt.NDArray[np.int64]
 """Open times in ms, strictly increasing."""
@@ -36,6 +36,23 @@ def points(stretches: Iterable[Window], step_ms: int) -> Opens:
     """The grid points themselves."""
     parts = [np.arange(stretch.start_ms, stretch.end_ms, step_ms, dtype=np.int64) for stretch in stretches]
     return np.concatenate(parts) if parts else np.empty(0, np.int64)
+
+
+def points_by_day(stretches: Sequence[Window], step_ms: int, first_day: int, end_day: int) -> Opens:
+    """How many grid points lie on each UTC day of `[first_day, end_day)`, days since 1970.
+
+    Args:
+        stretches: disjoint, in order, their bounds grid points of a grid that divides the day.
+    """
+    bounds = np.arange(first_day, end_day + 1, dtype=np.int64) * DAY_MS
+    if not stretches:
+        return np.zeros(len(bounds) - 1, np.int64)
+    starts = np.array([each.start_ms for each in stretches], np.int64)
+    lengths = np.array([each.length_ms for each in stretches], np.int64)
+    before = np.concatenate(([0], np.cumsum(lengths)))  # what all stretches before one hold together
+    at = np.searchsorted(starts, bounds, side="right") - 1
+    reached = np.where(at >= 0, before[at] + np.minimum(bounds - starts[at], lengths[at]), 0)
+    return np.diff(reached) // step_ms
 
 
 def runs(opens: Opens, step_ms: int) -> list[Window]:

@@ -11,7 +11,7 @@ from typing import Protocol
 import msgspec
 import numpy as np
 
-from gapless.domain.grid import Opens, lived, runs
+from gapless.domain.grid import Opens, lived, points_by_day, runs
 from gapless.domain.interval import Interval
 from gapless.domain.window import DAY_MS, Window, iso, merge
 
@@ -102,8 +102,73 @@ def percent(expected: int, present: int, unfillable: int) -> float:
     return present * 100 * _PERCENT_STEPS // fillable / _PERCENT_STEPS if fillable > 0 else 100.0
 
 
-def cover(
-    symbol: str,
+@dataclass(frozen=True, slots=True)
+class DayCounts:
+    """How complete a series is, day by day: `expected >= present + unfillable`, the rest is missing.
+
+    Attributes:
+        first_day: days since 1970 of the first element.
+        expected, present, unfillable: bars that open on each UTC day, int64, of one length; days between the first
+            and the last on which anything is expected.
+    """
+
+    first_day: int
+    expected: Opens
+    present: Opens
+    unfillable: Opens
+
+
+@dataclass(frozen=True, slots=True)
+class Covered:
+    """One pass over a series: what is expected, and the runs of it that are not there.
+
+    Attributes:
+        expected: stretches whose bounds are grid points.
+        pieces: missing stretches with state and cause, oldest first.
+        outside: stored bars of the window that lie outside lifetimes.
+    """
+
+    interval: Interval
+    expected: tuple[Window, ...]
+    pieces: tuple[tuple[Window, str, str], ...]
+    outside: int
+
+    def series(self, symbol: str) -> CoveredSeries:
+        """The counts of all of it."""
+        asked = sum(_bars(each, self.interval) for each in self.expected)
+        lacking = sum(_bars(each, self.interval) for each, _, _ in self.pieces)
+        unfillable = sum(_bars(each, self.interval) for each, state, _ in self.pieces if state == UNFILLABLE)
+        pieces = tuple(
+            GapPiece(iso(each.start_ms), iso(each.end_ms), _bars(each, self.interval), state, cause)
+            for each, state, cause in self.pieces
+        )
+        return CoveredSeries(
+            symbol=symbol,
+            interval=str(self.interval),
+            expected=asked,
+            present=asked - lacking,
+            unfillable=unfillable,
+            missing=lacking - unfillable,
+            percent=percent(asked, asked - lacking, unfillable),
+            outside=self.outside,
+            why=_why(pieces),
+            gaps=pieces,
+        )
+
+    def days(self) -> DayCounts:
+        """The counts by day."""
+        if not self.expected:
+            return DayCounts(0, _none(), _none(), _none())
+        first, last = self.expected[0].start_ms // DAY_MS, (self.expected[-1].end_ms - 1) // DAY_MS
+        lacking = [each for each, _, _ in self.pieces]
+        nowhere = [each for each, state, _ in self.pieces if state == UNFILLABLE]
+        expected, absent, unfillable = (
+            points_by_day(each, self.interval.ms, first, last + 1) for each in (self.expected, lacking, nowhere)
+        )
+        return DayCounts(first, expected, expected - absent, unfillable)
+
+
+def examine(
     interval: Interval,
     window: Window | None,
     *,
@@ -111,7 +176,7 @@ def cover(
     stored: StoredDays,
     ragged: Opens,
     gaps: Iterable[KnownGap] = (),
-) -> CoveredSeries:
+) -> Covered:
     """What of the window's bars is there, what is not, and why.
 
     Args:
@@ -124,26 +189,12 @@ def cover(
     grid = _aligned(window, interval)
     whole, _ = stored.split(interval)
     present = _present(grid, whole, ragged, interval)
-    total = sum(_bars(each, interval) for each in present)
     expected = lived(lives, grid, interval.ms) if grid else []
     missing = [hole for stretch in expected for hole in stretch.subtract(present)]
     known = _on_grid(gaps, interval)
-    pieces = [piece for hole in missing for piece in _explained(hole, interval, known)]
-    asked = sum(_bars(each, interval) for each in expected)
-    lacking = sum(_bars(each, interval) for each in missing)
-    unfillable = sum(piece.bars for piece in pieces if piece.state == UNFILLABLE)
-    return CoveredSeries(
-        symbol=symbol,
-        interval=str(interval),
-        expected=asked,
-        present=asked - lacking,
-        unfillable=unfillable,
-        missing=lacking - unfillable,
-        percent=percent(asked, asked - lacking, unfillable),
-        outside=total - (asked - lacking),
-        why=_why(pieces),
-        gaps=tuple(pieces),
-    )
+    pieces = tuple(piece for hole in missing for piece in _explained(hole, known))
+    inside = sum(_bars(each, interval) for each in expected) - sum(_bars(each, interval) for each in missing)
+    return Covered(interval, tuple(expected), pieces, sum(_bars(each, interval) for each in present) - inside)
 
 
 def _present(grid: Window | None, whole: Opens, ragged: Opens, interval: Interval) -> list[Window]:
@@ -167,9 +218,9 @@ def _bars(stretch: Window, interval: Interval) -> int:
     return stretch.length_ms // interval.ms
 
 
-def _explained(hole: Window, interval: Interval, gaps: Sequence[tuple[Window, str, str]]) -> list[GapPiece]:
+def _explained(hole: Window, gaps: Sequence[tuple[Window, str, str]]) -> list[tuple[Window, str, str]]:
     """The hole cut by what is known of it, oldest first."""
-    pieces: list[GapPiece] = []
+    pieces: list[tuple[Window, str, str]] = []
     at = hole.start_ms
     for number in range(max(0, bisect_right(gaps, hole.start_ms, key=lambda gap: gap[0].start_ms) - 1), len(gaps)):
         window, state, cause = gaps[number]
@@ -179,11 +230,11 @@ def _explained(hole: Window, interval: Interval, gaps: Sequence[tuple[Window, st
         if start >= end:
             continue
         if at < start:
-            pieces.append(_piece(Window(at, start), interval, OPEN, _NOT_LOGGED))
-        pieces.append(_piece(Window(start, end), interval, state, cause))
+            pieces.append((Window(at, start), OPEN, _NOT_LOGGED))
+        pieces.append((Window(start, end), state, cause))
         at = end
     if at < hole.end_ms:
-        pieces.append(_piece(Window(at, hole.end_ms), interval, OPEN, _NOT_LOGGED))
+        pieces.append((Window(at, hole.end_ms), OPEN, _NOT_LOGGED))
     return pieces
 
 
@@ -193,10 +244,6 @@ def _on_grid(gaps: Iterable[KnownGap], interval: Interval) -> list[tuple[Window,
         (interval.ceil(g.window.start_ms), interval.ceil(g.window.end_ms), g) for g in gaps if g.state != "filled"
     ]
     return sorted((Window(start, end), gap.state, gap.cause) for start, end, gap in bounds if start < end)
-
-
-def _piece(stretch: Window, interval: Interval, state: str, cause: str) -> GapPiece:
-    return GapPiece(iso(stretch.start_ms), iso(stretch.end_ms), _bars(stretch, interval), state, cause)
 
 
 def _why(pieces: Iterable[GapPiece]) -> str:

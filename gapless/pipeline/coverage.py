@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 
 import msgspec
 import numpy as np
@@ -19,7 +20,8 @@ from gapless.domain.universe import by_market, resolve
 from gapless.domain.window import DAY_MS, Window, from_ms, iso
 from gapless.errors import ExchangeError
 from gapless.exchanges.binance.connect import connect
-from gapless.pipeline.counting import CoveredSeries, StoredDays, cover, percent
+from gapless.pipeline.calendar import Allowance, Ledger, MonthRow, Panel, months_of
+from gapless.pipeline.counting import Covered, CoveredSeries, StoredDays, examine, percent
 from gapless.pipeline.instruments import refresh_market
 from gapless.pipeline.read import read_opens_everywhere, stored_span
 from gapless.pipeline.runtime import EXCHANGE, Runtime
@@ -43,6 +45,7 @@ class CoverageReport(msgspec.Struct, frozen=True):
         until: bars that had closed by then, on the exchange's clock, are counted; ISO 8601.
         expected, present, unfillable, missing, outside: sums over the series.
         percent: of all of them together, cut to six decimals.
+        months: the same bars by market, interval and month.
         errors: names that no instrument answers to.
     """
 
@@ -54,7 +57,20 @@ class CoverageReport(msgspec.Struct, frozen=True):
     percent: float
     outside: int
     series: tuple[CoveredSeries, ...]
+    months: tuple[MonthRow, ...] = ()
     errors: tuple[Failure, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Picture:
+    """What a coverage report was summed from, day by day.
+
+    Attributes:
+        panels: one a market and interval; all of the same days.
+    """
+
+    report: CoverageReport
+    panels: tuple[Panel, ...]
 
 
 def measure_coverage(
@@ -66,7 +82,22 @@ def measure_coverage(
     start_ms: int | None = None,
     end_ms: int | None = None,
 ) -> CoverageReport:
-    """Count what is stored of what should be.
+    """Count what is stored of what should be; see `measure_days`, which this is without the days."""
+    return measure_days(
+        rt, market=market, symbols=symbols, intervals=intervals, start_ms=start_ms, end_ms=end_ms
+    ).report
+
+
+def measure_days(
+    rt: Runtime,
+    *,
+    market: Market | None = None,
+    symbols: Sequence[str] = (),
+    intervals: Sequence[Interval] = ALL_INTERVALS,
+    start_ms: int | None = None,
+    end_ms: int | None = None,
+) -> Picture:
+    """Count what is stored of what should be, of each series, month and day, in one pass.
 
     Args:
         symbols: unified or raw names, `all`, `all:USDT`; empty: the watchlist and all else that anything is stored of.
@@ -80,20 +111,27 @@ def measure_coverage(
     until_ms = known_time(rt, market, enough_ms=end_ms)
     window = Window(BEGINNING_MS if start_ms is None else start_ms, until_ms if end_ms is None else end_ms)
     chosen, errors = _chosen(rt, symbols, market, window)
-    series = tuple(_series(rt, chosen, intervals, window, until_ms, whole_life=start_ms is None))
-    expected, present = sum(each.expected for each in series), sum(each.present for each in series)
-    unfillable = sum(each.unfillable for each in series)
-    return CoverageReport(
+    ledger = Ledger(window)
+    rows = []
+    for symbol, covered in _series(rt, chosen, intervals, window, until_ms, whole_life=start_ms is None):
+        ledger.add(symbol, covered.interval, covered.days())
+        rows.append(covered.series(symbol))
+    panels = ledger.panels()
+    expected, present = sum(each.expected for each in rows), sum(each.present for each in rows)
+    unfillable = sum(each.unfillable for each in rows)
+    report = CoverageReport(
         until=iso(min(until_ms, window.end_ms)),
         expected=expected,
         present=present,
         unfillable=unfillable,
         missing=expected - present - unfillable,
         percent=percent(expected, present, unfillable),
-        outside=sum(each.outside for each in series),
-        series=series,
+        outside=sum(each.outside for each in rows),
+        series=tuple(rows),
+        months=months_of(panels, Allowance(rt.settings.missing_allowed_percent)),
         errors=tuple(errors),
     )
+    return Picture(report, panels)
 
 
 def known_time(rt: Runtime, market: Market | None, *, enough_ms: int | None) -> int:
@@ -169,7 +207,7 @@ def _series(
     until_ms: int,
     *,
     whole_life: bool,
-) -> Iterator[CoveredSeries]:
+) -> Iterator[tuple[str, Covered]]:
     lives = read_lives(rt.db, EXCHANGE)
     ordered = sorted(chosen)
     for at in range(0, len(ordered), _SYMBOLS_AT_ONCE):
@@ -185,8 +223,7 @@ def _series(
             for interval in intervals:
                 closed_ms = min(window.end_ms, interval.floor(until_ms))
                 key = (symbol, interval)
-                yield cover(
-                    symbol,
+                covered = examine(
                     interval,
                     Window(window.start_ms, closed_ms) if window.start_ms < closed_ms else None,
                     lives=expected_in,
@@ -194,6 +231,7 @@ def _series(
                     ragged=ragged.get(key, np.empty(0, np.int64)),
                     gaps=gaps.get(key, ()),
                 )
+                yield symbol, covered
 
 
 _Key = tuple[str, Interval]

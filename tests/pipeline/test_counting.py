@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from gapless.domain.grid import runs
 from gapless.domain.interval import Interval
 from gapless.domain.window import DAY_MS, Window, iso
-from gapless.pipeline.counting import CoveredSeries, StoredDays, cover, percent
+from gapless.pipeline.counting import CoveredSeries, StoredDays, examine, percent
 
 MONDAY = Window.of("2026-11-02", "2026-11-03")
 H4 = Interval.H4
@@ -38,7 +38,7 @@ def covered(
     stored = StoredDays(*days(mysql), *days(lake))
     ragged = set(stored.split(interval)[1].tolist())
     opens = np.array(sorted(at for at in mysql | lake if at // DAY_MS in ragged), np.int64)
-    return cover("X/USDT", interval, window, lives=lives, stored=stored, ragged=opens, gaps=gaps)
+    return examine(interval, window, lives=lives, stored=stored, ragged=opens, gaps=gaps).series("X/USDT")
 
 
 def opens(window: Window, interval: Interval = H4) -> set[int]:
