@@ -11,9 +11,14 @@ from rich.progress import Progress as Bar
 
 
 class Progress:
-    """Tells a person what is being done; a context manager. Silent about nothing that takes long."""
+    """Tells a person what is being done; a context manager. Silent about nothing that takes long.
 
-    def __init__(self, stream: TextIO) -> None:
+    Args:
+        counted: what `count` counts.
+    """
+
+    def __init__(self, stream: TextIO, counted: str = "batches") -> None:
+        self._counted = counted
         console = Console(file=stream, highlight=False)
         self._console = console
         columns = (
@@ -49,7 +54,7 @@ class Progress:
         if self._bar and self._task is not None:
             self._bar.update(self._task, completed=done, total=total)
         elif total > 1:
-            self.say(f"{done} of {total} batches done")
+            self.say(f"{done:,} of {total:,} {self._counted} done")
 
     def say(self, line: str) -> None:
         """A line that stays, such as what is being waited for and until when."""

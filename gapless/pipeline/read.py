@@ -8,15 +8,15 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from gapless.domain.datasets import SHAPES, Dataset, Shape
 from gapless.domain.interval import Interval
-from gapless.domain.schema import OHLCV, OHLCV_KEY, sort_bars
+from gapless.domain.keys import row_keys
+from gapless.domain.schema import OHLCV, sort_bars
 from gapless.domain.window import Window
 from gapless.pipeline.runtime import EXCHANGE, Runtime
-from gapless.storage.mysql import read_bars
+from gapless.storage.mysql import read_bars, read_rows
 from gapless.storage.mysql.archive import read_archive_span
 from gapless.storage.mysql.span import read_span
-
-_NUMBER = "_row"
 
 
 def read_bars_everywhere(
@@ -94,16 +94,27 @@ def _both(rt: Runtime, symbols: Sequence[str], intervals: Sequence[Interval], wi
     # in one of the two, never in neither.
     hot = read_bars(rt.db, symbols, intervals, window, exchange=EXCHANGE)
     cold = rt.lake.read(window, symbols=symbols, intervals=intervals, exchange=EXCHANGE)
-    return join_stores(hot, cold)
+    return join_stores(SHAPES[Dataset.OHLCV], hot, cold)
 
 
-def join_stores(hot: pa.Table, cold: pa.Table) -> pa.Table:
-    """All of `hot`, and of `cold` the bars that `hot` lacks, in canonical order. Pure; each has a bar once."""
+def join_stores(shape: Shape, hot: pa.Table, cold: pa.Table) -> pa.Table:
+    """All of `hot`, and of `cold` the rows that `hot` lacks, in canonical order. Pure; each has a row once."""
     if cold.num_rows == 0:
         return hot
-    if hot.num_rows == 0:
-        return sort_bars(cold)
-    keys = list(OHLCV_KEY)
-    numbered = cold.select(keys).append_column(_NUMBER, pa.array(np.arange(cold.num_rows)))
-    lacking = numbered.join(hot.select(keys), keys=keys, join_type="left anti")[_NUMBER]
-    return sort_bars(pa.concat_tables([hot, cold.take(lacking)]))
+    held, kept = row_keys(shape, [hot, cold], "stores")
+    lacking = kept if hot.num_rows == 0 else np.setdiff1d(kept, held, assume_unique=True)
+    if len(lacking) == 0:
+        return hot
+    rows = cold if len(lacking) == len(kept) else cold.filter(pa.array(np.isin(kept, lacking, assume_unique=True)))
+    return pa.concat_tables([hot, rows]).sort_by([(name, "ascending") for name in shape.key])
+
+
+def read_rows_everywhere(rt: Runtime, dataset: Dataset, symbols: Sequence[str], window: Window) -> pa.Table:
+    """The stored rows of funding or metrics in the window, MySQL and lake as one, in canonical order, each once.
+
+    Raises:
+        StorageError: MySQL or the lake is away, or an object of the lake is damaged.
+    """
+    hot = read_rows(rt.db, dataset, EXCHANGE, symbols, window)
+    cold = rt.lake.read_rows(dataset, window, symbols=symbols, exchange=EXCHANGE)
+    return join_stores(SHAPES[dataset], hot, cold)

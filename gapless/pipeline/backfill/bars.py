@@ -4,34 +4,29 @@ files, REST. What none of them has is proved, bar by bar."""
 from __future__ import annotations
 
 import asyncio
-import io
-import zipfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import aclosing
 from functools import partial
 
 import numpy as np
-import pyarrow as pa
 
 from gapless.domain.datasets import Dataset
 from gapless.domain.grid import Opens, runs
 from gapless.domain.interval import Interval
 from gapless.domain.receipts import Failure
-from gapless.domain.schema import OHLCV
 from gapless.domain.window import DAY_MS, Window, month_start, next_month
 from gapless.errors import BadSymbol, ExchangeError
 from gapless.exchanges.binance.fetch import Failed, Series, fetch_klines
 from gapless.exchanges.binance.paging import PAGE_ROWS
 from gapless.exchanges.binance.rest import BinanceRest
-from gapless.exchanges.binance.vision.klines import parse_klines_zip
 from gapless.exchanges.binance.vision.objects import ArchiveObject, day_object, month_object, published_by_ms
-from gapless.pipeline.backfill.archive import KINDS, Parsed
+from gapless.pipeline.backfill.archive import KINDS
 from gapless.pipeline.backfill.desk import Desk
+from gapless.pipeline.backfill.files import parser_of
 from gapless.pipeline.backfill.outcome import Outcome, without
 from gapless.pipeline.backfill.pieces import Piece
 from gapless.pipeline.normalise import Page, normalise_opened
 from gapless.pipeline.runtime import EXCHANGE
-from gapless.quality.rules import check_bars
 from gapless.storage.mysql import RefusedRow
 
 MONTH_FROM_DAYS = 10
@@ -108,7 +103,7 @@ async def _from_days(desk: Desk, outcome: Outcome, *, every: bool = False) -> No
 
 
 async def _take_object(desk: Desk, outcome: Outcome, obj: ArchiveObject, kind: str) -> None:
-    taken = await desk.file(obj, outcome.piece, _parser(outcome.piece))
+    taken = await desk.file(obj, outcome.piece, parser_of(outcome.piece))
     if taken is not None:
         outcome.take(taken, kind)
 
@@ -202,44 +197,6 @@ def _trim_unknown_life(outcome: Outcome) -> None:
     if not series.last_known:
         keep &= outcome.expected <= held[-1]
     outcome.expected = outcome.expected[keep]
-
-
-def _parser(piece: Piece) -> Callable[[bytes, ArchiveObject], Parsed]:
-    def parse(data: bytes, obj: ArchiveObject) -> Parsed:
-        found = parse_klines_zip(data, obj, exchange=EXCHANGE, symbol=piece.series.symbol)
-        checked = check_bars(found.bars)
-        refused = [_refused(piece, row.ts, row.reason, row.raw) for row in found.rejected]
-        if checked.broken:
-            lines = _lines(data)
-            times = found.bars["ts"].cast(pa.int64()).to_numpy()
-            refused += [
-                _refused(piece, int(times[row.row]), row.reason, lines.get(int(times[row.row]), ""))
-                for row in checked.broken
-            ]
-        return Parsed(checked.good.select(OHLCV.names), tuple(refused), found.rows)
-
-    return parse
-
-
-def _lines(data: bytes) -> dict[int, str]:
-    """The file's lines by open time (ms), for the few rows whose text goes to quarantine."""
-    found: dict[int, str] = {}
-    for line in _members(data):
-        first = line.partition(",")[0].strip().strip('"')
-        if first.isdigit():
-            at = int(first)
-            found.setdefault(at // 1000 if at > 10**14 else at, line)
-    return found
-
-
-def _members(data: bytes) -> Iterator[str]:
-    with zipfile.ZipFile(io.BytesIO(data)) as archive:
-        for name in archive.namelist():
-            yield from archive.read(name).decode("utf-8", "replace").splitlines()
-
-
-def _refused(piece: Piece, ts_ms: int | None, reason: str, text: str) -> RefusedRow:
-    return RefusedRow(EXCHANGE, piece.series.symbol, piece.series.label, ts_ms, reason, text)
 
 
 def _interval(piece: Piece) -> Interval:

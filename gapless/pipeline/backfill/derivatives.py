@@ -12,19 +12,16 @@ from gapless.domain.datasets import Dataset
 from gapless.domain.instrument import Market
 from gapless.domain.window import DAY_MS, HOUR_MS, Window, next_month
 from gapless.errors import BadSymbol, ExchangeError
-from gapless.exchanges.binance.funding import parse_funding_zip
-from gapless.exchanges.binance.metrics import parse_metrics_zip
 from gapless.exchanges.binance.series_rest import METRICS_KEPT_MS, fetch_funding, fetch_metrics
 from gapless.exchanges.binance.series_rows import ParsedRows
 from gapless.exchanges.binance.vision.objects import ArchiveObject, day_object, month_object, published_by_ms
-from gapless.pipeline.backfill.archive import KINDS, Parsed
+from gapless.pipeline.backfill.archive import KINDS
 from gapless.pipeline.backfill.bars import OpensStored, failure_of
 from gapless.pipeline.backfill.desk import Desk
+from gapless.pipeline.backfill.files import parsed_rows, parser_of
 from gapless.pipeline.backfill.outcome import NOBODY_HAS_IT, Hole, Outcome, open_times
 from gapless.pipeline.backfill.pieces import Piece
-from gapless.pipeline.runtime import EXCHANGE
 from gapless.quality.funding import count_missing_settlements, missing_settlements
-from gapless.storage.mysql import RefusedRow
 
 _EDGE_MS = 2 * HOUR_MS
 
@@ -90,12 +87,7 @@ async def take_metrics(desk: Desk, piece: Piece, stored: OpensStored) -> Outcome
 
 async def _take(desk: Desk, outcome: Outcome, obj: ArchiveObject, kind: str) -> None:
     piece = outcome.piece
-    read = parse_funding_zip if piece.series.dataset is Dataset.FUNDING else parse_metrics_zip
-
-    def parse(data: bytes, what: ArchiveObject) -> Parsed:
-        return _parsed(piece, read(data, what, exchange=EXCHANGE, symbol=piece.series.symbol))
-
-    taken = await desk.file(obj, piece, parse)
+    taken = await desk.file(obj, piece, parser_of(piece))
     if taken is not None:
         outcome.take(taken, kind)
 
@@ -127,18 +119,10 @@ async def _metrics_by_rest(desk: Desk, outcome: Outcome) -> None:
 
 
 def _add(desk: Desk, outcome: Outcome, found: ParsedRows, what: str) -> None:
-    parsed = _parsed(outcome.piece, found)
+    parsed = parsed_rows(outcome.piece, found)
     outcome.add(parsed.rows, "rest")
     outcome.refused += parsed.refused
     desk.watch.object_done(what, 0)
-
-
-def _parsed(piece: Piece, found: ParsedRows) -> Parsed:
-    refused = tuple(
-        RefusedRow(EXCHANGE, piece.series.symbol, "", row.ts, row.reason, row.raw, dataset=str(piece.series.dataset))
-        for row in found.rejected
-    )
-    return Parsed(found.rows, refused, found.read)
 
 
 def _holes(outcome: Outcome) -> list[tuple[Window, int]]:

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import pyarrow as pa
 
+from gapless.domain.datasets import SHAPES, Dataset
 from gapless.domain.grid import Opens
 from gapless.domain.schema import sort_bars
 from gapless.domain.window import Window
@@ -22,6 +23,7 @@ from gapless.pipeline.normalise import Page, Quarantined, normalise_opened
 from gapless.pipeline.reconcile.judgement import Key, SeriesFound
 from gapless.pipeline.reconcile.slabs import Slab, asked_window
 from gapless.pipeline.runtime import EXCHANGE
+from gapless.quality.compare import compare
 from gapless.storage.mysql import RefusedRow
 
 
@@ -62,8 +64,7 @@ def read_theirs(slab: Slab, pages: Sequence[Page], failed: Mapping[Key, Exchange
 def add_second_answers(theirs: Theirs, slab: Slab, pages: Sequence[Page]) -> None:
     """Bars that were given when they were asked for again."""
     result = normalise_opened(EXCHANGE, pages, slab.window)
-    known = set(_keys(theirs.rows)) if result.bars.num_rows else set()
-    fresh = result.bars.filter(pa.array([key not in known for key in _keys(result.bars)], pa.bool_()))
+    fresh = result.bars.take(pa.array(compare(SHAPES[Dataset.OHLCV], theirs.rows, result.bars).missing))
     theirs.rows = sort_bars(pa.concat_tables([theirs.rows, fresh])).combine_chunks()
     _refuse(theirs, result.quarantined)
 
@@ -106,11 +107,6 @@ def _refuse(theirs: Theirs, rows: Iterable[Quarantined]) -> None:
             times[row.symbol, row.interval].append(row.ts)
     for key, found in times.items():
         theirs.broken[key] = np.union1d(theirs.broken.get(key, np.empty(0, np.int64)), np.array(found, np.int64))
-
-
-def _keys(rows: pa.Table) -> list[tuple[str, str, int]]:
-    columns = (rows["symbol"].to_pylist(), rows["interval"].to_pylist(), rows["ts"].cast(pa.int64()).to_pylist())
-    return list(zip(*columns, strict=True))
 
 
 __all__ = ["Theirs", "add_second_answers", "ask_again", "read_theirs", "wanted_series"]

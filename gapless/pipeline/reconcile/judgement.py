@@ -123,7 +123,7 @@ def _series(
         piece=piece,
         checked=len(expected) + (sum(rows for _, rows in holes) if holes else 0),
         missing=missing,
-        broken=np.intersect1d(missing, broken, assume_unique=True) if len(broken) else NONE,
+        broken=without(np.intersect1d(missing, broken), given) if len(broken) else NONE,
         extra=without(held, theirs),
         denied=denied,
         unfillable=holes if holes is not None else tuple((run, run.length_ms // step) for run in runs(unheld, step)),

@@ -121,6 +121,20 @@ class BarLake:
                     receipts.append(rewriter.rewrite(target, Change(list, removed=part)))
         return receipts
 
+    def of_stored_objects(self, rows: pa.Table, *, dataset: Dataset = Dataset.OHLCV) -> pa.Table:
+        """Those of the rows (in canonical order) whose object lies in the lake already.
+
+        Raises:
+            StorageError: the store is away.
+        """
+        kept = [rows.slice(0, 0)]
+        for month, of_month in _months(dataset, rows):
+            form = self._forms.lying(month)
+            for target, part in _parts(month, form, of_month) if form is not None else ():
+                if self.store.head(target.key) is not None:
+                    kept.append(part)
+        return pa.concat_tables(kept)
+
     def read(
         self, window: Window, *, symbols: Sequence[str] | None = None, intervals: Iterable[Interval], exchange: str
     ) -> pa.Table:

@@ -45,7 +45,7 @@ class ObjectReceipt(msgspec.Struct, frozen=True):
         rows, bytes, sha256: of the whole object.
         content_digest: `gapless.domain.schema.content_digest` of all its rows.
         period_start: first day of its day or month, `2026-11-20`.
-        series: the content digest of each series and day that the write brought rows of, after the merge.
+        series: the content digest of each series and day that rows were brought or taken of, after the merge.
         added, replaced, filled, confirmed, unchanged, outranked, removed: what became of the rows, see `Merged`.
         written: False when everything was there already, and the object was left as it is.
     """
@@ -103,6 +103,7 @@ class _Tally:
 
     counts: Counter[str] = field(default_factory=Counter)
     touched: set[tuple[str, str, str]] = field(default_factory=set)
+    emptied: set[tuple[str, str, str]] = field(default_factory=set)
     changed: bool = False
 
     def add(self, shape: Shape, offered: pa.Table, merged: Merged) -> None:
@@ -176,6 +177,8 @@ class Rewriter:
         shape, uri, tally = SHAPES[target.dataset], uri_of(self._store, target.key), _Tally()
         old: Iterable[pa.Table] = [] if held is None else row_groups_of(pa.BufferReader(held), shape, name=uri)
         removed = [] if change.removed is None else [change.removed]
+        for keys in removed:
+            tally.emptied |= _series_days(shape, keys)
         with ObjectWriter(sink, shape) as writer:
             for offered, merged in merged_runs(shape, old, change.new(), removed, name=uri):
                 tally.add(shape, offered, merged)
@@ -216,10 +219,21 @@ class Rewriter:
             bytes=measured[0],
             sha256=measured[1],
             content_digest=contents.content_digest,
-            series=tuple(one for one in contents.series if (one.symbol, one.interval, one.day) in tally.touched),
+            series=_said_of(target.exchange, contents, tally),
             written=written,
             **{name: tally.counts[name] for name in _COUNTS},
         )
+
+
+def _said_of(exchange: str, contents: Contents, tally: _Tally) -> tuple[SeriesDigest, ...]:
+    """The series-days that the change was about as they are now; those that it emptied too."""
+    held = {(one.symbol, one.interval, one.day): one for one in contents.series}
+    nothing = hashlib.sha256(b"").hexdigest()
+    return tuple(
+        held.get(key) or SeriesDigest(exchange, *key, 0, nothing)
+        for key in sorted(tally.touched | tally.emptied)
+        if key in held or key in tally.emptied
+    )
 
 
 def _measure(data: bytes) -> tuple[int, str]:

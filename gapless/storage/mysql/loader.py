@@ -85,7 +85,7 @@ def load_rows(
     ready = prepare(rows, what, shape) if rows.num_rows else None
     if ready and (ready.exchange, ready.market) != (draft.exchange, draft.market):
         raise ValidationError(f"{what}: these are rows of {ready.exchange} {ready.market}")
-    names = [f"batch:{draft.batch_key}", *_lock_names(shape, ready)]
+    names = [f"batch:{draft.batch_key}", *lock_names(shape, ready)]
     tried: set[int] = set()
 
     def attempt() -> Outcome:
@@ -97,7 +97,7 @@ def load_rows(
     return db.retry(what, attempt)
 
 
-def _lock_names(shape: Shape, ready: Prepared | None) -> list[str]:
+def lock_names(shape: Shape, ready: Prepared | None) -> list[str]:
     if ready is None:
         return []
     table = f"{shape.dataset}:{ready.market}"

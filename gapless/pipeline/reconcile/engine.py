@@ -1,0 +1,237 @@
+"""One market's bars compared with the exchange, slab by slab: asked ahead, judged beside, a few slabs in memory."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from typing import TypeVar
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from gapless.domain.datasets import SHAPES, Dataset
+from gapless.domain.grid import Opens
+from gapless.domain.keys import opens_by_series
+from gapless.domain.schema import Source
+from gapless.errors import BadSymbol, ExchangeError, RateLimited, RegionRefused
+from gapless.exchanges.binance.fetch import Series
+from gapless.exchanges.binance.paging import Page as ExchangePage
+from gapless.exchanges.binance.paging import plan_pages
+from gapless.exchanges.binance.rest import BinanceRest
+from gapless.pipeline.normalise import Page
+from gapless.pipeline.read import read_bars_everywhere
+from gapless.pipeline.reconcile.bars import Theirs, add_second_answers, ask_again, read_theirs, wanted_series
+from gapless.pipeline.reconcile.closing import SlabResult, close, known_gaps
+from gapless.pipeline.reconcile.judgement import Judged, Key, SeriesFound, judge
+from gapless.pipeline.reconcile.repair import Stores
+from gapless.pipeline.reconcile.slabs import Slab
+from gapless.pipeline.reconcile.witness import Witness
+
+T = TypeVar("T")
+
+SLABS_AT_ONCE = 3
+"""Slabs in memory: one whose pages come in, and those that are judged meanwhile."""
+
+_PAGES_ASKED_AGAIN_AT_ONCE = 8
+
+OnSlab = Callable[[Slab, SlabResult], None]
+
+
+@dataclass(slots=True)
+class _Arriving:
+    """A slab whose pages are coming in."""
+
+    slab: Slab
+    left: int
+    pages: list[Page] = field(default_factory=list)
+    failed: dict[Key, ExchangeError] = field(default_factory=dict)
+    begun: bool = False
+
+
+class BarComparison:
+    """Compares slabs of bars of one market.
+
+    Args:
+        stores: of that market. witness: the archive, asked about rows that came from it.
+        fill: repair what is found. waits_s: how long after an attempt the next one is due.
+        on_slab: told of each slab that came to its end, from the event loop.
+    """
+
+    def __init__(
+        self,
+        stores: Stores,
+        rest: BinanceRest,
+        witness: Witness,
+        threads: ThreadPoolExecutor,
+        *,
+        fill: bool,
+        waits_s: Sequence[float],
+        on_slab: OnSlab,
+    ) -> None:
+        self._stores, self._rest, self._witness, self._threads = stores, rest, witness, threads
+        self._fill, self._waits_s, self._on_slab = fill, waits_s, on_slab
+        self._room = asyncio.Semaphore(SLABS_AT_ONCE)
+        self._closed: ExchangeError | None = None
+        self._forgotten: dict[str, ExchangeError] = {}
+
+    async def run(self, slabs: Sequence[Slab]) -> None:
+        """Compare them all. A series that the exchange does not answer for is told as failed and stops no other.
+
+        Raises:
+            StorageError: a store failed; slabs that came to their end stay repaired and on record.
+        """
+        try:
+            async with asyncio.TaskGroup() as group:
+                pages, turn = self._pages(slabs), asyncio.Lock()
+                for _ in range(self._rest.concurrency):
+                    group.create_task(self._read(pages, turn, group))
+        except* Exception as errors:
+            raise errors.exceptions[0] from None
+
+    def _pages(self, slabs: Sequence[Slab]) -> Iterator[tuple[_Arriving, Series | None, ExchangePage | None]]:
+        """Every page of every slab, in order; a slab of which nothing is asked comes once, without a page."""
+        for slab in slabs:
+            wanted = [
+                (series, page) for series in wanted_series(slab) for page in plan_pages(self._rest.market, series.opens)
+            ]
+            one = _Arriving(slab, max(1, len(wanted)))
+            if not wanted:
+                yield one, None, None
+            for series, page in wanted:
+                yield one, series, page
+
+    async def _read(
+        self,
+        pages: Iterator[tuple[_Arriving, Series | None, ExchangePage | None]],
+        turn: asyncio.Lock,
+        group: asyncio.TaskGroup,
+    ) -> None:
+        while True:
+            async with turn:  # whoever begins a slab waits for room, and all behind wait with it
+                one, series, page = next(pages, (None, None, None))
+                if one is None:
+                    return
+                if not one.begun:
+                    await self._room.acquire()
+                    one.begun = True
+            if series is not None and page is not None:
+                await self._ask(one, series, page)
+            one.left -= 1
+            if one.left == 0:
+                group.create_task(self._judge(one))
+
+    async def _ask(self, one: _Arriving, series: Series, page: ExchangePage) -> None:
+        key = (series.symbol, str(series.interval))
+        refused = self._closed or self._forgotten.get(series.raw_symbol) or one.failed.get(key)
+        if refused is not None:  # nobody is answered any more, or this symbol is not known
+            one.failed[key] = refused
+            return
+        try:
+            body = await self._rest.klines(series.raw_symbol, series.interval, page.start_ms, page.end_ms, page.limit)
+        except ExchangeError as error:
+            self._note(series.raw_symbol, error)
+            one.failed.setdefault(key, error)
+        else:
+            one.pages.append(Page(series.symbol, series.interval, page.start_ms, page.end_ms, body))
+
+    def _note(self, raw_symbol: str, error: ExchangeError) -> None:
+        if isinstance(error, RateLimited | RegionRefused):
+            self._closed = self._closed or error
+        if isinstance(error, BadSymbol):
+            self._forgotten[raw_symbol] = error
+
+    async def _judge(self, one: _Arriving) -> None:
+        try:
+            self._on_slab(one.slab, await self._result(one))
+        finally:
+            self._room.release()
+
+    async def _result(self, one: _Arriving) -> SlabResult:
+        slab = one.slab
+        theirs = await self._thread(lambda: read_theirs(slab, one.pages, one.failed))
+        one.pages.clear()
+        stored = await self._thread(lambda: self._stored(slab))
+        judged = await self._thread(lambda: self._held_against(slab, stored, theirs))
+        judged = await self._doubt(slab, stored, theirs, judged)
+        held = await self._thread(lambda: self._held_of_failed(stored, theirs)) if theirs.failed else {}
+        return await self._thread(
+            lambda: close(
+                self._stores, slab, judged, theirs.refused, theirs.failed, held, fill=self._fill, waits_s=self._waits_s
+            )
+        )
+
+    async def _doubt(self, slab: Slab, stored: pa.Table, theirs: Theirs, judged: Judged) -> Judged:
+        """What the exchange seems not to have is asked for again before that is believed."""
+        doubtful = [found for found in judged.series if len(found.denied) or len(found.extra)]
+        if not doubtful:
+            return judged
+        known = await self._thread(lambda: known_gaps(self._stores, slab))
+        at_once = asyncio.Semaphore(_PAGES_ASKED_AGAIN_AT_ONCE)
+        pages: list[Page] = []
+
+        async def again(found: SeriesFound) -> None:
+            series = found.piece.series
+            key = (series.symbol, series.label)
+            proved = [gap.window for gap in known.get(key, ()) if gap.state == "unfillable"]
+            async with at_once:
+                try:
+                    if self._closed is not None:
+                        raise self._closed
+                    pages.extend(await ask_again(self._rest, found, proved))
+                except ExchangeError as error:
+                    self._note(found.piece.raw_symbol, error)
+                    theirs.failed[key] = error
+
+        async with asyncio.TaskGroup() as asking:
+            for found in doubtful:
+                asking.create_task(again(found))
+        await self._thread(lambda: add_second_answers(theirs, slab, pages))
+        await self._hear_witness(judged, theirs, slab)
+        return await self._thread(lambda: self._held_against(slab, stored, theirs))
+
+    async def _hear_witness(self, judged: Judged, theirs: Theirs, slab: Slab) -> None:
+        """A stored row that came from the exchange's archive is not extra while the archive has it."""
+        archived = judged.extras.filter(pc.equal(judged.extras["source"], int(Source.VISION)))
+        if archived.num_rows:
+            attested = await self._witness.attests(slab, archived)
+            theirs.rows = pa.concat_tables([theirs.rows, attested])
+
+    def _stored(self, slab: Slab) -> pa.Table:
+        intervals = list(dict.fromkeys(p.series.interval for p in slab.pieces if p.series.interval is not None))
+        bars = read_bars_everywhere(self._stores.rt, slab.symbols, intervals, slab.window)
+        wanted = {(piece.series.symbol, piece.series.label) for piece in slab.pieces}
+        return only(bars, wanted) if len(wanted) < len(slab.symbols) * len(intervals) else bars
+
+    def _held_against(self, slab: Slab, stored: pa.Table, theirs: Theirs) -> Judged:
+        pieces = [p for p in slab.pieces if (p.series.symbol, p.series.label) not in theirs.failed]
+        if theirs.failed:
+            wanted = {(piece.series.symbol, piece.series.label) for piece in pieces}
+            stored, given = only(stored, wanted), only(theirs.rows, wanted)
+        else:
+            given = theirs.rows
+        return judge(Dataset.OHLCV, pieces, stored, given, broken=theirs.broken)
+
+    def _held_of_failed(self, stored: pa.Table, theirs: Theirs) -> dict[Key, Opens]:
+        return opens_by_series(SHAPES[Dataset.OHLCV], only(stored, set(theirs.failed)))
+
+    def _thread(self, work: Callable[[], T]) -> Awaitable[T]:
+        return asyncio.get_running_loop().run_in_executor(self._threads, work)
+
+
+def only(bars: pa.Table, wanted: set[Key]) -> pa.Table:
+    """The bars of some series."""
+    if bars.num_rows == 0:
+        return bars
+    encoded = [bars[name].combine_chunks().dictionary_encode() for name in ("symbol", "interval")]
+    names, labels = (each.combine_chunks() if isinstance(each, pa.ChunkedArray) else each for each in encoded)
+    table = pa.array(
+        [
+            (symbol, label) in wanted
+            for symbol in names.dictionary.to_pylist()
+            for label in labels.dictionary.to_pylist()
+        ]
+    )
+    codes = pc.add(pc.multiply(names.indices.cast(pa.int64()), len(labels.dictionary)), labels.indices.cast(pa.int64()))
+    return bars.filter(table.take(codes))

@@ -1,0 +1,54 @@
+"""What the gap log says is still to be looked at: what is open, and what the exchange denied lately."""
+
+from __future__ import annotations
+
+import time
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+
+from gapless.domain.window import DAY_MS, Window, merge
+from gapless.pipeline.backfill.pieces import Piece, Series, cut_series
+from gapless.pipeline.reconcile.closing import STANDING
+from gapless.pipeline.reconcile.judgement import Key
+from gapless.pipeline.reconcile.request import DiffRequest
+from gapless.pipeline.runtime import EXCHANGE, Runtime
+from gapless.storage.mysql import Gap, read_gaps
+
+LATE_MS = 2 * DAY_MS
+"""How long what the exchange denied is asked for again: what is entered late is there by then (metrics, mostly)."""
+
+EVER = Window.of("2017-01-01", "2200-01-01")
+
+
+def standing_gaps(rt: Runtime, request: DiffRequest, series: Iterable[Series]) -> list[Gap]:
+    """The gaps of these series that somebody still has to do something about, whenever they were."""
+    wanted = {(one.symbol, one.label) for one in series}
+    symbols = {symbol for symbol, _ in wanted}
+    found = read_gaps(rt.db, EXCHANGE, str(request.dataset), EVER, symbols, states=STANDING) if symbols else []
+    return [gap for gap in found if (gap.symbol, gap.interval) in wanted]
+
+
+def pieces_of_gaps(gaps: Iterable[Gap], series: Sequence[Series], without: Window | None) -> list[Piece]:
+    """Gaps as pieces to compare, cut at months, outside a window that is compared anyway."""
+    windows: dict[Key, list[Window]] = defaultdict(list)
+    for gap in gaps:
+        windows[gap.symbol, gap.interval] += gap.window.subtract([without]) if without else [gap.window]
+    by_key = {(one.symbol, one.label): one for one in series}
+    return [
+        piece
+        for key, some in sorted(windows.items())
+        for window in merge(some)
+        for piece in cut_series(by_key[key], window, store_of="mysql", settled={})
+    ]
+
+
+def denied_lately(rt: Runtime, request: DiffRequest, series: Iterable[Series]) -> list[Gap]:
+    """The gaps of the last days that the exchange denied; it may have entered the rows since."""
+    wanted = {(one.symbol, one.label) for one in series}
+    since_ms = int(time.time() * 1000) - LATE_MS
+    lately = Window(min(since_ms, request.start_ms - LATE_MS), EVER.end_ms)
+    symbols = {symbol for symbol, _ in wanted}
+    if not symbols:
+        return []
+    found = read_gaps(rt.db, EXCHANGE, str(request.dataset), lately, symbols, states=["unfillable"])
+    return [gap for gap in found if (gap.symbol, gap.interval) in wanted]

@@ -1,0 +1,129 @@
+"""What the stores lack or have wrong is put right in each of them; blocking. Done again it changes nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+
+import pyarrow as pa
+
+from gapless.domain.datasets import SHAPES, Dataset
+from gapless.domain.instrument import Market
+from gapless.domain.interval import Interval
+from gapless.domain.receipts import Batch
+from gapless.domain.window import Window, month_start, next_month
+from gapless.pipeline.reconcile.slabs import Slab
+from gapless.pipeline.runtime import EXCHANGE, Runtime
+from gapless.storage.lake.digests import digests
+from gapless.storage.mysql import (
+    Draft,
+    RefusedRow,
+    Scope,
+    count_days,
+    load_rows,
+    log_lake_restatements,
+    put_archive_receipts,
+    record_quarantine,
+)
+from gapless.storage.mysql.removal import quarantine_rows
+
+EXTRA = "extra"
+"""The reason in quarantine of a stored row that the exchange does not have."""
+
+_EXTRA_DETAIL = "stored, but the exchange was asked twice and has no such row"
+
+
+@dataclass(frozen=True)
+class Stores:
+    """Where rows of a month belong.
+
+    Attributes:
+        hot_since_ms: months from then on are MySQL's.
+    """
+
+    rt: Runtime
+    dataset: Dataset
+    market: Market
+    hot_since_ms: int
+
+    def load(self, slab: Slab, rows: pa.Table, refused: Sequence[RefusedRow]) -> None:
+        """Rows of the exchange that are missing or differ, into every store that has their month.
+
+        MySQL has the hot months, and of colder ones the series it holds rows of; the lake has what is cold, and the
+        days of hot months that the hourly runs have archived.
+
+        Raises:
+            StorageError, LakeShrink: a store did not take them. What it took before stays, and is found there again.
+        """
+        batch = self._batch(slab)
+        shape = SHAPES[self.dataset]
+        ordered = rows.sort_by([(name, "ascending") for name in shape.key]).combine_chunks()
+        into_mysql, into_lake = self._split(slab, ordered)
+        if refused:
+            record_quarantine(self.rt.db, refused, batch.key)
+        if into_mysql.num_rows:
+            draft = Draft(
+                batch_key=batch.key,
+                exchange=EXCHANGE,
+                market=self.market,
+                window=batch.window,
+                scope=Scope.of(()),  # single rows: no series is covered by them
+                complete=False,
+                digest=digests(into_mysql, shape)[0],
+                dataset=batch.dataset,
+            )
+            load_rows(self.rt.db, shape, into_mysql, draft)
+        if into_lake.num_rows:
+            receipts = self.rt.lake.write(
+                into_lake,
+                dataset=self.dataset,
+                on_replaced=partial(self._note, applied=True),
+                on_outranked=partial(self._note, applied=False),
+            )
+            put_archive_receipts(self.rt.db, receipts, dataset=str(self.dataset))
+
+    def remove(self, slab: Slab, rows: pa.Table) -> None:
+        """Stored rows that the exchange does not have, out of both stores into quarantine.
+
+        Raises:
+            StorageError: a store did not do it; what is in quarantine by then stays there, and the rest is found again.
+        """
+        shape = SHAPES[self.dataset]
+        plain = rows.select(shape.schema.names)
+        key = self._batch(slab).key
+        quarantine_rows(self.rt.db, shape, plain, reason=EXTRA, detail=_EXTRA_DETAIL, batch_key=key)
+        receipts = self.rt.lake.remove(plain, dataset=self.dataset)
+        put_archive_receipts(self.rt.db, receipts, dataset=str(self.dataset))
+
+    def _split(self, slab: Slab, rows: pa.Table) -> tuple[pa.Table, pa.Table]:
+        """The rows that belong into MySQL, and those that belong into the lake."""
+        month_ms = month_start(slab.window.start_ms)
+        ours = rows
+        if month_ms < self.hot_since_ms and rows.num_rows:
+            symbols = rows["symbol"].unique().to_pylist()
+            held = count_days(self.rt.db, self.dataset, EXCHANGE, Window(month_ms, next_month(month_ms)), symbols)
+            pairs = set(zip(held["symbol"].to_pylist(), held["interval"].to_pylist(), strict=True))
+            labels = rows["interval"].to_pylist() if self.dataset is Dataset.OHLCV else [""] * rows.num_rows
+            inside = [pair in pairs for pair in zip(rows["symbol"].to_pylist(), labels, strict=True)]
+            ours = rows.filter(pa.array(inside, pa.bool_()))
+            theirs = rows.filter(pa.array([not each for each in inside], pa.bool_()))
+        else:
+            theirs = rows.slice(0, 0)
+        return ours, pa.concat_tables([theirs, self.rt.lake.of_stored_objects(ours, dataset=self.dataset)])
+
+    def _batch(self, slab: Slab) -> Batch:
+        """The name of a repair: what it covers, never when it is done."""
+        intervals = {piece.series.label for piece in slab.pieces if piece.series.label}
+        return Batch(
+            exchange=EXCHANGE,
+            market=self.market,
+            symbols=tuple(dict.fromkeys((piece.series.symbol, piece.raw_symbol) for piece in slab.pieces)),
+            intervals=tuple(interval for interval in Interval if str(interval) in intervals),
+            start_ms=slab.window.start_ms,
+            end_ms=slab.window.end_ms,
+            dataset=f"repair:{self.dataset}",
+        )
+
+    def _note(self, old: pa.Table, new: pa.Table, *, applied: bool) -> None:
+        log_lake_restatements(self.rt.db, old, new, dataset=self.dataset, applied=applied)

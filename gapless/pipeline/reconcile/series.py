@@ -1,0 +1,233 @@
+"""Funding and metrics compared with the exchange, symbol by symbol."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import TypeVar
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from gapless.domain.datasets import SHAPES, Dataset, empty
+from gapless.domain.grid import Opens
+from gapless.domain.instrument import Market
+from gapless.domain.keys import millis_of
+from gapless.domain.schema import Source
+from gapless.domain.window import DAY_MS, Window
+from gapless.errors import ExchangeError, NotInBulk, RateLimited, RegionRefused
+from gapless.exchanges.binance.funding_of_all import STRAYS, bulk_pays, fetch_funding_of_all
+from gapless.exchanges.binance.rest import BinanceRest
+from gapless.exchanges.binance.series_rest import METRICS_KEPT_MS, fetch_funding, fetch_metrics
+from gapless.pipeline.backfill.archive import Parsed
+from gapless.pipeline.backfill.files import parsed_rows
+from gapless.pipeline.backfill.pieces import Piece
+from gapless.pipeline.read import read_rows_everywhere
+from gapless.pipeline.reconcile.bars import Theirs
+from gapless.pipeline.reconcile.closing import close
+from gapless.pipeline.reconcile.engine import OnSlab
+from gapless.pipeline.reconcile.judgement import NONE, Judged, Key, Stretch, judge
+from gapless.pipeline.reconcile.repair import Stores
+from gapless.pipeline.reconcile.slabs import Slab
+from gapless.pipeline.reconcile.witness import Witness
+from gapless.pipeline.runtime import EXCHANGE, Runtime
+from gapless.quality.funding import count_missing_settlements, missing_settlements
+from gapless.storage.mysql import read_instruments
+
+T = TypeVar("T")
+
+_AROUND_MS = 2 * DAY_MS
+"""How far around a window stored settlements are looked at, for neighbours that tell the interval."""
+
+_EDGE_MS = 2 * 3_600_000
+"""How far from REST's thirty days the archive is asked already: a question takes a while to get there."""
+
+
+class SeriesComparison:
+    """Compares slabs of funding or metrics; arguments as of `BarComparison`."""
+
+    def __init__(
+        self,
+        stores: Stores,
+        rest: BinanceRest,
+        witness: Witness,
+        threads: ThreadPoolExecutor,
+        *,
+        fill: bool,
+        waits_s: Sequence[float],
+        on_slab: OnSlab,
+    ) -> None:
+        self._stores, self._rest, self._witness, self._threads = stores, rest, witness, threads
+        self._fill, self._waits_s, self._on_slab = fill, waits_s, on_slab
+        self._closed: ExchangeError | None = None
+
+    async def run(self, slabs: Sequence[Slab]) -> None:
+        """Compare them all, one slab after another, its symbols side by side.
+
+        Raises:
+            StorageError: a store failed; slabs that came to their end stay repaired and on record.
+        """
+        for slab in slabs:
+            theirs = Theirs(empty(slab.dataset))
+            await self._ask(slab.pieces, theirs, in_bulk=slab.dataset is Dataset.FUNDING)
+            stored = await self._thread(lambda: self._stored(slab))  # noqa: B023 - awaited here
+            judged = await self._thread(lambda: self._held_against(slab, stored, theirs))  # noqa: B023
+            doubtful = [
+                found.piece for found in judged.series if len(found.denied) or len(found.extra) or found.unfillable
+            ]
+            if doubtful:
+                await self._ask(doubtful, theirs, in_bulk=False)
+                archived = judged.extras.filter(pc.equal(judged.extras["source"], int(Source.VISION)))
+                if archived.num_rows:
+                    attested = await self._witness.attests(slab, archived)
+                    theirs.rows = _united(slab.dataset, theirs.rows, attested)
+                judged = await self._thread(lambda: self._held_against(slab, stored, theirs))  # noqa: B023
+            held = _held(stored, theirs)
+            result = await self._thread(
+                lambda: close(self._stores, slab, judged, theirs.refused, theirs.failed, held,  # noqa: B023
+                              fill=self._fill, waits_s=self._waits_s)
+            )  # fmt: skip
+            self._on_slab(slab, result)
+
+    async def _ask(self, pieces: Sequence[Piece], theirs: Theirs, *, in_bulk: bool) -> None:
+        if in_bulk and bulk_pays(len(pieces), trading(self._stores.rt), pieces[0].window):
+            if await self._funding_of_all(pieces, theirs):
+                return
+        at_once = asyncio.Semaphore(self._rest.concurrency)
+        found: list[tuple[Piece, Parsed]] = []
+
+        async def one(piece: Piece) -> None:
+            async with at_once:
+                try:
+                    if self._closed is not None:
+                        raise self._closed
+                    found.append((piece, await self._of(piece)))
+                except ExchangeError as error:
+                    if isinstance(error, RateLimited | RegionRefused):
+                        self._closed = self._closed or error
+                    theirs.failed[piece.series.symbol, ""] = error
+
+        async with asyncio.TaskGroup() as asking:
+            for piece in pieces:
+                asking.create_task(one(piece))
+        for piece, parsed in found:
+            _take(theirs, piece, parsed)
+
+    async def _funding_of_all(self, pieces: Sequence[Piece], theirs: Theirs) -> bool:
+        """Everybody's settlements in a few requests; False when the exchange does not answer so."""
+        by_raw = {piece.raw_symbol: piece for piece in pieces}
+        try:
+            found = await fetch_funding_of_all(
+                self._rest, {raw: piece.series.symbol for raw, piece in by_raw.items()}, pieces[0].window
+            )
+        except NotInBulk as error:
+            self._stores.rt.say(f"{error}; each symbol is asked by itself")
+            return False
+        except ExchangeError as error:
+            self._closed = error
+            for piece in pieces:
+                theirs.failed[piece.series.symbol, ""] = error
+            return True
+        for raw_symbol, rows in found.items():
+            if raw_symbol != STRAYS:
+                _take(theirs, by_raw[raw_symbol], parsed_rows(by_raw[raw_symbol], rows))
+        return True
+
+    async def _of(self, piece: Piece) -> Parsed:
+        """All that the exchange has of a piece: REST, and of metrics that REST has forgotten the archive."""
+        series, window = piece.series, piece.window
+        if series.dataset is Dataset.FUNDING:
+            return parsed_rows(piece, await fetch_funding(self._rest, piece.raw_symbol, series.symbol, window))
+        edge_ms = self._rest.clock.now_ms() - METRICS_KEPT_MS + _EDGE_MS
+        edge_ms = min(window.end_ms, max(window.start_ms, edge_ms + -edge_ms % DAY_MS))
+        rows, refused, read = [empty(series.dataset)], [], 0
+        if edge_ms > window.start_ms:
+            old = Window(window.start_ms, edge_ms)
+            for day in old.split(DAY_MS):
+                taken = await self._witness.file(piece, day.start_ms) if self._witness.may_be_asked else None
+                if taken is not None and taken.parsed is not None:
+                    rows.append(_inside(taken.parsed.rows, old))
+                    refused += list(taken.parsed.refused)
+                    read += taken.parsed.read
+        if edge_ms < window.end_ms:
+            recent = Window(edge_ms, window.end_ms)
+            found = parsed_rows(piece, await fetch_metrics(self._rest, piece.raw_symbol, series.symbol, recent))
+            rows.append(found.rows)
+            refused += list(found.refused)
+            read += found.read
+        return Parsed(pa.concat_tables(rows), tuple(refused), read)
+
+    def _stored(self, slab: Slab) -> pa.Table:
+        around = slab.window
+        if slab.dataset is Dataset.FUNDING:
+            around = Window(max(0, around.start_ms - _AROUND_MS), around.end_ms + _AROUND_MS)
+        return read_rows_everywhere(self._stores.rt, slab.dataset, slab.symbols, around)
+
+    def _held_against(self, slab: Slab, stored: pa.Table, theirs: Theirs) -> Judged:
+        failed = pa.array([symbol for symbol, _ in theirs.failed], pa.string())
+        pieces = [piece for piece in slab.pieces if (piece.series.symbol, "") not in theirs.failed]
+        inside = _inside(stored, slab.window)
+        mine = inside.filter(pc.invert(pc.is_in(inside["symbol"], failed)))
+        given = theirs.rows.filter(pc.invert(pc.is_in(theirs.rows["symbol"], failed)))
+        holes = _holes(pieces, stored, given) if slab.dataset is Dataset.FUNDING else None
+        return judge(slab.dataset, pieces, mine, given, broken=theirs.broken, holes=holes)
+
+    def _thread(self, work: Callable[[], T]) -> Awaitable[T]:
+        return asyncio.get_running_loop().run_in_executor(self._threads, work)
+
+
+def trading(rt: Runtime) -> int:
+    """How many perpetuals the exchange lists now: all of them answer when funding is asked for in bulk."""
+    return sum(instrument.trading for instrument in read_instruments(rt.db, EXCHANGE, Market.UM))
+
+
+def _take(theirs: Theirs, piece: Piece, parsed: Parsed) -> None:
+    dataset, key = piece.series.dataset, (piece.series.symbol, "")
+    theirs.rows = _united(dataset, theirs.rows, _inside(parsed.rows, piece.window))
+    theirs.refused += [row for row in parsed.refused if row not in theirs.refused]
+    times = [row.ts_ms for row in parsed.refused if row.ts_ms is not None and row.ts_ms in piece.window]
+    if times:
+        theirs.broken[key] = np.union1d(theirs.broken.get(key, NONE), np.array(times, np.int64))
+
+
+def _united(dataset: Dataset, one: pa.Table, more: pa.Table) -> pa.Table:
+    """Rows of both, each key once, in canonical order; the first said of a key stands."""
+    shape = SHAPES[dataset]
+    both = pa.concat_tables([one, more]).sort_by([(name, "ascending") for name in shape.key])
+    if both.num_rows < 2:
+        return both
+    keys = both.select(list(shape.key))
+    same = np.ones(both.num_rows - 1, np.bool_)
+    for name in shape.key:
+        column = keys[name].combine_chunks()
+        same &= np.asarray(pc.equal(column.slice(1), column.slice(0, both.num_rows - 1)))
+    return both.filter(pa.array(np.concatenate([[True], ~same]))) if same.any() else both
+
+
+def _inside(rows: pa.Table, window: Window) -> pa.Table:
+    times = millis_of(rows["ts"])
+    return rows.filter(pa.array((times >= window.start_ms) & (times < window.end_ms)))
+
+
+def _held(stored: pa.Table, theirs: Theirs) -> dict[Key, Opens]:
+    return {key: np.unique(millis_of(stored.filter(pc.equal(stored["symbol"], key[0]))["ts"])) for key in theirs.failed}
+
+
+def _holes(pieces: Sequence[Piece], stored: pa.Table, given: pa.Table) -> dict[Key, list[Stretch]]:
+    """Where settlements must have been by those around, and neither the exchange nor the stores have any."""
+    names = ["symbol", "rate_type", "ts", "interval_hours"]
+    rows = pa.concat_tables([stored.select(names), given.select(names)])
+    rows = rows.filter(pc.equal(rows["rate_type"], "Regular"))
+    found: dict[Key, list[Stretch]] = {}
+    for piece in pieces:
+        mine = rows.filter(pc.equal(rows["symbol"], piece.series.symbol))
+        times = millis_of(mine["ts"])
+        hours = np.ma.masked_equal(pc.fill_null(mine["interval_hours"], 0).to_numpy().astype(np.int64), 0)
+        holes: list[Stretch] = []
+        for life in piece.series.lives:
+            for window in missing_settlements(times, hours, piece.window, life):
+                holes.append((window, count_missing_settlements(times, hours, window, life)))
+        found[piece.series.symbol, ""] = holes
+    return found

@@ -1,0 +1,103 @@
+"""The exchange's archive as a second witness: for stored rows that REST denies, and for holes that REST left."""
+
+from __future__ import annotations
+
+import asyncio
+from concurrent.futures import Executor
+from dataclasses import dataclass, field
+
+import numpy as np
+import pyarrow as pa
+
+from gapless.config import BINANCE_VISION
+from gapless.domain.datasets import SHAPES, Dataset
+from gapless.errors import ExchangeError
+from gapless.exchanges.binance.vision.archive import Archive
+from gapless.exchanges.binance.vision.objects import ArchiveObject, day_object, month_object
+from gapless.pipeline.backfill.archive import KINDS, Taken, open_archive, take_file
+from gapless.pipeline.backfill.files import parser_of
+from gapless.pipeline.backfill.pieces import Piece
+from gapless.pipeline.reconcile.slabs import Slab
+from gapless.pipeline.runtime import Runtime
+from gapless.quality.compare import compare
+
+
+@dataclass
+class Witness:
+    """The archive, opened when it is first needed.
+
+    Attributes:
+        origin: whose data REST answers; generated data are never held against the exchange's own archive.
+    """
+
+    rt: Runtime
+    threads: Executor
+    origin: str
+    _archive: Archive | None = None
+    _files: dict[str, Taken | None] = field(default_factory=dict)
+    _opening: asyncio.Lock = field(default_factory=asyncio.Lock)
+
+    @property
+    def may_be_asked(self) -> bool:
+        """Whether the archive and REST are of one exchange."""
+        return not (self.origin.startswith("replica:") and self.rt.settings.binance_vision_url == BINANCE_VISION)
+
+    async def attests(self, slab: Slab, rows: pa.Table) -> pa.Table:
+        """Of stored rows those that the archive's files of their time have, as the files have them.
+
+        An archive that does not answer attests to none.
+        """
+        found = [rows.slice(0, 0)]
+        if not self.may_be_asked:
+            return found[0]
+        shape = SHAPES[slab.dataset]
+        by_series = {(piece.series.symbol, piece.series.label): piece for piece in slab.pieces}
+        labels = rows["interval"].to_pylist() if shape.label == "interval" else [""] * rows.num_rows
+        times = rows["ts"].cast(pa.int64()).to_pylist()
+        asked: dict[str, tuple[Piece, int]] = {}
+        for symbol, label, ts in zip(rows["symbol"].to_pylist(), labels, times, strict=True):
+            piece = by_series[symbol, label]
+            asked[_object(piece, ts).path] = (piece, ts)
+        for path, (piece, ts) in sorted(asked.items()):
+            try:
+                taken = await self.file(piece, ts)
+            except ExchangeError as error:
+                self.rt.say(f"the archive was not asked for {path}: {error}")
+                continue
+            if taken is not None and taken.parsed is not None:
+                theirs = taken.parsed.rows.select(shape.schema.names)
+                unknown = compare(shape, rows.select(shape.schema.names), theirs).missing
+                found.append(theirs.take(pa.array(np.setdiff1d(np.arange(theirs.num_rows), unknown))))
+        return pa.concat_tables([part.select(shape.schema.names) for part in found])
+
+    async def file(self, piece: Piece, at_ms: int) -> Taken | None:
+        """The archive's file of one series that holds a moment (a day's, of funding a month's); None when it has none
+        (yet). Fetched once.
+
+        Raises:
+            ExchangeError: the archive did not answer.
+        """
+        obj = _object(piece, at_ms)
+        if obj.path not in self._files:
+            archive = await self.archive()
+            self._files[obj.path] = await take_file(self.rt, archive, self.threads, obj, piece, parser_of(piece))
+        return self._files[obj.path]
+
+    async def archive(self) -> Archive:
+        """The archive, open."""
+        async with self._opening:
+            if self._archive is None:
+                self._archive = await open_archive(self.rt).__aenter__()
+        return self._archive
+
+    async def close(self) -> None:
+        """Close what was opened."""
+        if self._archive is not None:
+            await self._archive.__aexit__(None, None, None)
+            self._archive = None
+
+
+def _object(piece: Piece, at_ms: int) -> ArchiveObject:
+    series = piece.series
+    make = month_object if series.dataset is Dataset.FUNDING else day_object
+    return make(series.market, KINDS[series.dataset], piece.raw_symbol, series.interval, at_ms)
