@@ -1,0 +1,199 @@
+"""One day of 600 USD-M perpetuals in six intervals, in a database of its own, beside the replica that it is equal to.
+
+The bars are the generated market's, made in this process and stored by the loader, so that a day stands in half a
+minute: what is measured is not how it came there. Spot is not asked for anything.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+
+from benchmarks.sql_servers import BenchServer, bench_servers
+from gapless.domain.instrument import Market
+from gapless.domain.interval import ALL_INTERVALS
+from gapless.domain.schema import OHLCV, Source, sort_bars
+from gapless.domain.window import Window, parse_time
+from gapless.exchanges.binance.payloads import Payload, parse_klines
+from gapless.storage.mysql import Draft, Scope, load_bars
+from replica.answer import rows_body
+from replica.command import add_arguments, build
+from replica.query import KlineQuery
+from tests.fixtures.replica import ReplicaHandle, start_replica
+
+SEED = "11"
+DAY = Window.of("2026-11-14", "2026-11-15")
+NOW = "2026-11-15T00:10:30"
+LIFTED = 10**8
+ROOT = Path(__file__).resolve().parents[1]
+
+_SYMBOLS_A_LOAD = 60
+
+
+@dataclass
+class Day600:
+    """The day, ready to be compared.
+
+    Attributes:
+        symbols: unified, those that have bars.
+        rows: how many bars are stored.
+    """
+
+    server: BenchServer
+    exchange: ReplicaHandle
+    home: Path
+    symbols: list[str]
+    rows: int = 0
+    filled_s: float = 0.0
+    settings: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """The environment that makes another process work on it."""
+        return {**os.environ, **{f"GAPLESS_{name.upper()}": str(value) for name, value in self.settings.items()}}
+
+    def command(self, *options: str) -> Ran:
+        """`gapless OPTIONS --json` as a process of its own."""
+        return run_process([sys.executable, "-m", "gapless", *options, "--json"], self.environment, self.exchange)
+
+
+@dataclass(frozen=True, slots=True)
+class Ran:
+    """What a process needed.
+
+    Attributes:
+        cpu_s: its own and its children's. replica_cpu_s: the exchange's, meanwhile.
+        peak_bytes: the most memory it held at once.
+        report: what it printed as JSON.
+    """
+
+    status: int
+    seconds: float
+    cpu_s: float
+    replica_cpu_s: float
+    peak_bytes: int
+    report: dict[str, Any]
+
+
+def run_process(command: list[str], environment: dict[str, str], exchange: ReplicaHandle) -> Ran:
+    """Run to the end, looking at its memory all the while.
+
+    Not by `ru_maxrss`: a child inherits that from this process, which is larger.
+    """
+    before, began, peak = cpu_s(exchange.process.pid), time.perf_counter(), 0
+    with tempfile.TemporaryFile() as out:
+        process = subprocess.Popen(command, stdout=out, env=environment, cwd=ROOT)
+        while True:
+            pid, status, usage = os.wait4(process.pid, os.WNOHANG)
+            if pid:
+                break
+            peak = max(peak, high_water(process.pid))
+            time.sleep(0.02)
+        process.returncode = os.waitstatus_to_exitcode(status)
+        seconds = time.perf_counter() - began
+        out.seek(0)
+        text = out.read()
+    replica_s = cpu_s(exchange.process.pid) - before
+    report = json.loads(text) if text.strip() else {}
+    return Ran(process.returncode, seconds, usage.ru_utime + usage.ru_stime, replica_s, peak, report)
+
+
+def high_water(pid: int) -> int:
+    """The most memory a process has held so far, in bytes; 0 when it is gone."""
+    with contextlib.suppress(OSError):
+        for line in Path(f"/proc/{pid}/status").read_text().splitlines():
+            if line.startswith("VmHWM:"):
+                return int(line.split()[1]) * 1024
+    return 0
+
+
+def cpu_s(pid: int) -> float:
+    """Seconds of processor that a process has used so far, user and system."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def bars_of(seed: str, count: int, window: Window, now_ms: int) -> Iterator[pa.Table]:
+    """The generated market's bars of `count` perpetuals in the window, some symbols at a time, as a REST reader has
+    them; those without any are left out."""
+    parser = argparse.ArgumentParser()
+    add_arguments(parser)
+    source = build(parser.parse_args(["--generate", seed, "--symbols", str(count)])).source
+    names = sorted(source.symbols(Market.UM, now_ms))
+    for at in range(0, len(names), _SYMBOLS_A_LOAD):
+        payloads: list[Payload] = []
+        for raw_symbol in names[at : at + _SYMBOLS_A_LOAD]:
+            symbol = f"{raw_symbol.removesuffix('USDT')}/USDT:USDT"
+            for interval in ALL_INTERVALS:
+                asked = KlineQuery(
+                    Market.UM, raw_symbol, str(interval), interval.ms, window.start_ms, window.end_ms - 1, 1500
+                )
+                body = rows_body(source.rows(asked, now_ms))
+                payloads.append(("binance", symbol, str(interval), body))
+        bars, rejected = parse_klines(payloads, Source.REST)
+        if rejected:
+            raise SystemExit(f"the replica's own bars cannot be read: {rejected[0]}")
+        yield sort_bars(bars.select(OHLCV.names))
+
+
+def fill(server: BenchServer, seed: str, count: int) -> tuple[list[str], int]:
+    """Store the day; the symbols that have bars, and how many bars."""
+    symbols: list[str] = []
+    rows = 0
+    for number, table in enumerate(bars_of(seed, count, DAY, parse_time(NOW))):
+        names = table["symbol"].unique().to_pylist()
+        scope = Scope.product(names, [str(interval) for interval in ALL_INTERVALS])
+        draft = Draft(f"{number:016x}", "binance", Market.UM, DAY, scope, complete=True, digest="0" * 64)
+        load_bars(server.db, table, draft)
+        symbols += names
+        rows += table.num_rows
+    with server.db.engine.connect() as connection:
+        connection.exec_driver_sql("ANALYZE TABLE ohlcv")
+    return symbols, rows
+
+
+@contextmanager
+def days600(which: str = "mariadb", *, symbols: int = 600, seed: str = SEED) -> Iterator[Iterator[Day600]]:
+    """The day in each of the servers asked for (`mariadb`, `mysql`, `both`), one after another."""
+    exchange = start_replica(
+        *("--generate", seed, "--symbols", str(symbols), "--speed", "0", "--start", NOW),
+        *("--um-weight", str(LIFTED), "--spot-weight", str(LIFTED)),
+    )
+    try:
+        exchange.limits(um={"funding_per_5m": None, "futures_data_per_5m": None})
+        with bench_servers(which, buffer_pool_mb=1024) as servers:
+            yield _days(servers, exchange, symbols, seed)
+    finally:
+        exchange.stop()
+
+
+def _days(servers: Iterator[BenchServer], exchange: ReplicaHandle, symbols: int, seed: str) -> Iterator[Day600]:
+    for server in servers:
+        with tempfile.TemporaryDirectory(prefix="gapless-bench-") as folder:
+            home = Path(folder)
+            began = time.perf_counter()
+            names, rows = fill(server, seed, symbols)
+            settings = {
+                "mysql_url": server.db.engine.url.set(drivername="mysql").render_as_string(hide_password=False),
+                "var_dir": home / "var",
+                "lake_uri": f"file://{home}/lake",
+                "binance_um_rest_url": exchange.um_rest,
+                "binance_spot_rest_url": exchange.spot_rest,
+                "binance_vision_url": exchange.vision,
+                "binance_vision_list_url": exchange.vision_list,
+            }
+            filled_s = time.perf_counter() - began
+            yield Day600(server, exchange, home, names, rows, filled_s, settings)
