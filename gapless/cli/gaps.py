@@ -27,7 +27,7 @@ _EXAMPLE = """\
 Reads every row of the window from the exchange (REST, paced; what it seems not to have is asked for twice) and compares
 all values with what MySQL and the lake hold together. missing: the exchange has it, we do not; extra: the other way
 round; different: a value differs; unfillable: it should exist, and the exchange has none. Holes are entered into the
-gap log. --fill loads what is missing, replaces what differs (logged as restated) and moves extra rows to quarantine: three
+gap log. --fill loads what is missing, replaces what differs (logged as restated), moves extra rows to quarantine: three
 attempts with growing waits, then a page where one is configured. Exit status 1 when anything is missing, extra or
 different, or could not be compared; with --fill: what remains."""
 

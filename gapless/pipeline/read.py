@@ -94,10 +94,10 @@ def _both(rt: Runtime, symbols: Sequence[str], intervals: Sequence[Interval], wi
     # in one of the two, never in neither.
     hot = read_bars(rt.db, symbols, intervals, window, exchange=EXCHANGE)
     cold = rt.lake.read(window, symbols=symbols, intervals=intervals, exchange=EXCHANGE)
-    return join_stores(SHAPES[Dataset.OHLCV], hot, cold)
+    return join_stores(hot, cold)
 
 
-def join_stores(shape: Shape, hot: pa.Table, cold: pa.Table) -> pa.Table:
+def join_stores(hot: pa.Table, cold: pa.Table, shape: Shape = SHAPES[Dataset.OHLCV]) -> pa.Table:
     """All of `hot`, and of `cold` the rows that `hot` lacks, in canonical order. Pure; each has a row once."""
     if cold.num_rows == 0:
         return hot
@@ -117,4 +117,4 @@ def read_rows_everywhere(rt: Runtime, dataset: Dataset, symbols: Sequence[str], 
     """
     hot = read_rows(rt.db, dataset, EXCHANGE, symbols, window)
     cold = rt.lake.read_rows(dataset, window, symbols=symbols, exchange=EXCHANGE)
-    return join_stores(SHAPES[dataset], hot, cold)
+    return join_stores(hot, cold, SHAPES[dataset])

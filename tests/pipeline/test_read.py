@@ -8,7 +8,6 @@ import pyarrow as pa
 import pytest
 
 from gapless.domain.instrument import Market
-from gapless.domain.datasets import SHAPES, Dataset
 from gapless.domain.interval import Interval
 from gapless.domain.schema import OHLCV, Source, content_digest, sort_bars
 from gapless.domain.window import Window
@@ -33,9 +32,6 @@ AUTUMN = Window.of("2026-09-01", "2026-12-01")
 def rt(installation: Installation) -> Iterator[Runtime]:
     with installation.open() as opened:
         yield opened
-
-
-BARS = SHAPES[Dataset.OHLCV]
 
 
 def into_mysql(rt: Runtime, table: pa.Table) -> None:
@@ -112,7 +108,7 @@ def test_the_span_reaches_over_both_stores(rt: Runtime) -> None:
 def test_joining_keeps_all_of_the_first_and_what_it_lacks_of_the_second() -> None:
     one, other = bars(BTC, "1h", "2026-10-01", 4, seed=1), bars(BTC, "1h", "2026-10-01T02:00", 4, seed=2)
     nothing = OHLCV.empty_table()
-    assert join_stores(BARS, one, other).equals(pa.concat_tables([one, other.slice(2)]))
-    assert join_stores(BARS, other, one).equals(pa.concat_tables([one.slice(0, 2), other]))
-    assert join_stores(BARS, one, nothing).equals(one)
-    assert join_stores(BARS, nothing, one).equals(one)
+    assert join_stores(one, other).equals(pa.concat_tables([one, other.slice(2)]))
+    assert join_stores(other, one).equals(pa.concat_tables([one.slice(0, 2), other]))
+    assert join_stores(one, nothing).equals(one)
+    assert join_stores(nothing, one).equals(one)

@@ -92,9 +92,9 @@ class SeriesComparison:
             self._on_slab(slab, result)
 
     async def _ask(self, pieces: Sequence[Piece], theirs: Theirs, *, in_bulk: bool) -> None:
-        if in_bulk and bulk_pays(len(pieces), trading(self._stores.rt), pieces[0].window):
-            if await self._funding_of_all(pieces, theirs):
-                return
+        worth = in_bulk and bulk_pays(len(pieces), trading(self._stores.rt), pieces[0].window)
+        if worth and await self._funding_of_all(pieces, theirs):
+            return
         at_once = asyncio.Semaphore(self._rest.concurrency)
         found: list[tuple[Piece, Parsed]] = []
 
