@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Any, NamedTuple
 
-from gapless.domain.window import DAY_MS, HOUR_MS, Window, to_ms
+from gapless.domain.window import DAY_MS, HOUR_MS, Window, parse_time, to_ms
 from gapless.errors import ConfigError
 
 CATCH_UP_HOURS = 48
@@ -72,6 +72,7 @@ def day(context: Mapping[str, Any]) -> Window:
     run                                     window
     ======================================  ====================================================
     Params `start` and `end` given          `[start, end)`
+    Param `day` given                       that day
     scheduled, Airflow's backfill           the day before the one its data interval ends in
     manual with a logical date              the last whole day that was over by then
     manual without one (the UI's "now")     the last whole day before the run was asked for
@@ -83,12 +84,17 @@ def day(context: Mapping[str, Any]) -> Window:
         context: as of `window`.
 
     Raises:
-        ConfigError: the Params are half given, not times, or longer than seven days.
+        ConfigError: the Params are half given, no times, no date, or longer than seven days.
     """
     params: Mapping[str, Any] = context.get("params") or {}
     start, end = params.get("start"), params.get("end")
     if start or end:
         return _from_params(start, end)
+    if params.get("day"):
+        start_ms = parse_time(str(params["day"]))
+        if start_ms % DAY_MS:
+            raise ConfigError(f"param day is {params['day']}: write a date such as 2026-11-20")
+        return Window(start_ms, start_ms + DAY_MS)
     dag_run = context["dag_run"]
     interval_end = context.get("data_interval_end")
     if interval_end is not None and dag_run.run_type != "manual":

@@ -140,3 +140,10 @@ def test_a_daily_check_takes_the_days_it_is_given() -> None:
 def test_days_that_a_check_cannot_take_are_refused(params: dict[str, str]) -> None:
     with pytest.raises(ConfigError):
         day_of("manual", **params)
+
+
+def test_a_day_by_name_is_that_day() -> None:
+    assert day_of("manual", day="2026-11-20") == TWENTIETH
+    assert day_of("backfill", until="2026-11-10T00:40:00+00:00", day="2026-11-20") == TWENTIETH
+    with pytest.raises(ConfigError, match="write a date"):
+        day_of("manual", day="2026-11-20T05:00:00Z")
