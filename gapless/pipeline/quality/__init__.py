@@ -1,0 +1,1 @@
+"""The checks of a stored day: joined from what the stores hold, the books know and the rules say."""
