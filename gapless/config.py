@@ -1,7 +1,7 @@
 """All settings, in one typed home: read from the environment, `.env`, and what the native start wrote.
 
-Precedence, first wins: environment, `.env` in the project, `var/gapless.env` (written by `gapless up`), defaults.
-Nothing else reads `os.environ`.
+Precedence, first wins: environment, `.env` in the project, `var/gapless.env` (written by `gapless up`), a file named
+after the variable in `/run/secrets` (where containers find theirs), defaults. Nothing else reads `os.environ`.
 """
 
 from __future__ import annotations
@@ -36,6 +36,7 @@ BINANCE_VISION = "https://data.binance.vision"
 BINANCE_VISION_LIST = "https://s3-ap-northeast-1.amazonaws.com/data.binance.vision"
 BINANCE_SPOT_WS = "wss://stream.binance.com:9443"
 BINANCE_UM_WS = "wss://fstream.binance.com"
+SECRETS_DIR = Path("/run/secrets")
 PAGERDUTY_EVENTS = "https://events.pagerduty.com/v2/enqueue"
 
 
@@ -100,6 +101,14 @@ class Settings(BaseSettings):
     def _redis(cls, value: SecretStr | None) -> SecretStr | None:
         return _checked(value, ("redis", "rediss"), "redis://:password@host:6379/0", needs_path=False)
 
+    @field_validator("pagerduty_url", "alertmanager_url")
+    @classmethod
+    def _web(cls, value: str | None) -> str | None:
+        parts = urlsplit(value or "")
+        if value is not None and (parts.scheme not in ("http", "https") or not parts.hostname):
+            raise ValueError("write http://host:port or https://host/path")
+        return value
+
     @field_validator("lake_uri")
     @classmethod
     def _lake(cls, value: str) -> str:
@@ -155,7 +164,7 @@ class Settings(BaseSettings):
         dotenv_settings: PydanticBaseSettingsSource,
         file_secret_settings: PydanticBaseSettingsSource,
     ) -> tuple[PydanticBaseSettingsSource, ...]:
-        return init_settings, env_settings, dotenv_settings
+        return init_settings, env_settings, dotenv_settings, file_secret_settings
 
 
 def _checked(value: SecretStr | None, schemes: tuple[str, ...], example: str, *, needs_path: bool) -> SecretStr | None:
@@ -182,11 +191,12 @@ def load_settings(*, native: bool = True, **overrides: object) -> Settings:
         ConfigError: a value is wrong; one line names the variable and what to write.
     """
     own = project_root() / ".env"
+    given: dict[str, object] = {"_secrets_dir": SECRETS_DIR if SECRETS_DIR.is_dir() else None, **overrides}
     try:
         if not native:
-            return Settings(_env_file=(own,), **overrides)  # type: ignore[call-arg,arg-type]
-        var = Settings(_env_file=(own,), **overrides).var_dir  # type: ignore[call-arg,arg-type]
-        return Settings(_env_file=(var / "gapless.env", own), **overrides)  # type: ignore[call-arg,arg-type]
+            return Settings(_env_file=(own,), **given)  # type: ignore[call-arg,arg-type]
+        var = Settings(_env_file=(own,), **given).var_dir  # type: ignore[call-arg,arg-type]
+        return Settings(_env_file=(var / "gapless.env", own), **given)  # type: ignore[call-arg,arg-type]
     except ValidationError as error:
         first = error.errors()[0]
         name = str(first["loc"][0]) if first["loc"] else "settings"

@@ -10,11 +10,22 @@ import pytest
 import yaml
 from pydantic import AliasChoices
 
-from gapless.config import Settings, project_root
+from gapless import config
+from gapless.config import Settings, load_settings, project_root
 
 ROOT = project_root()
 ONE_SHOTS = {"secrets", "migrate"}
-SECRET_WORDS = ("PASSWORD", "SECRET", "TOKEN", "FERNET", "SQL_ALCHEMY_CONN", "MYSQL_URL", "REDIS_URL", "ACCESS_KEY")
+SECRET_WORDS = (
+    "PASSWORD",
+    "SECRET",
+    "TOKEN",
+    "FERNET",
+    "SQL_ALCHEMY_CONN",
+    "MYSQL_URL",
+    "REDIS_URL",
+    "ACCESS_KEY",
+    "ROUTING_KEY",
+)
 
 
 @pytest.fixture(scope="module")
@@ -94,6 +105,37 @@ def test_no_secret_stands_in_the_file(compose: dict[str, Any]) -> None:
             if any(word in variable for word in SECRET_WORDS):
                 assert variable.endswith(("_FILE", "_CMD")), f"{name}: {variable} holds a secret; point at a file"
                 assert "/run/gapless/" in value or "/opt/gapless/var/" in value, f"{name}: {variable}"
+
+
+def test_the_pagers_key_is_a_file_that_every_service_of_ours_reads(
+    compose: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    name = "GAPLESS_PAGERDUTY_ROUTING_KEY"
+    assert name in known_settings()
+    for service in ("scheduler", "dag-processor", "api-server"):
+        assert services(compose)[service]["secrets"] == [name], service
+    default = compose["secrets"][name]["file"].split(":-")[1].rstrip("}")
+    assert (ROOT / default).read_bytes() == b"", "as it comes nobody is paged"
+
+    monkeypatch.setattr(config, "SECRETS_DIR", tmp_path)
+    (tmp_path / name).write_text("")
+    assert load_settings(native=False).pagerduty_routing_key is None
+    (tmp_path / name).write_text("of-the-file\n")
+    key = load_settings(native=False).pagerduty_routing_key
+    assert key is not None
+    assert key.get_secret_value() == "of-the-file"
+    monkeypatch.setenv(name, "of-the-environment")
+    key = load_settings(native=False).pagerduty_routing_key
+    assert key is not None
+    assert key.get_secret_value() == "of-the-environment", "the environment wins"
+    monkeypatch.setattr(config, "SECRETS_DIR", tmp_path / "nowhere")
+    assert load_settings(native=False).mode == "real"
+
+
+def test_files_that_an_operator_edits_are_mounted_and_exist(compose: dict[str, Any]) -> None:
+    mounted = [v.split(":")[0] for v in services(compose)["scheduler"]["volumes"] if v.startswith("./")]
+    assert set(mounted) == {"./include/symbols.yaml", "./include/quality.yaml"}
+    assert all((ROOT / path).is_file() for path in mounted), "docker would make a folder of what is missing"
 
 
 def test_each_servers_secrets_are_mounted_by_it_alone(compose: dict[str, Any]) -> None:
