@@ -34,14 +34,14 @@ def add_window(parser: argparse.ArgumentParser, *, required: bool = True) -> Non
     parser.add_argument("--end", required=required, metavar="TIME", help="end of the window, ISO 8601")
 
 
-def add_series(parser: argparse.ArgumentParser) -> None:
-    """`--market`, `--symbols`, `--intervals`."""
+def add_series(parser: argparse.ArgumentParser, *, default: str = "the list in include/symbols.yaml") -> None:
+    """`--market`, `--symbols`, `--intervals`; `default` says what is meant without `--symbols`."""
     parser.add_argument("--market", choices=[*Market], help="spot or um; a raw symbol such as BTCUSDT needs it")
     parser.add_argument(
         "--symbols",
         metavar="LIST",
         help="comma-separated, BTC/USDT:USDT or BTCUSDT; all, or all:USDT for those quoted in USDT"
-        " (default: the list in include/symbols.yaml)",
+        f" (default: {default})",
     )
     parser.add_argument(
         "--intervals", metavar="LIST", help="comma-separated from 1m 5m 15m 1h 4h 1d (default: all six)"

@@ -1,0 +1,175 @@
+"""What is stored, both stores as one, without reading it: the days of each series, and rows joined where both have."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pyarrow as pa
+
+from gapless.domain.datasets import Dataset, Shape
+from gapless.domain.instrument import Market, market_of
+from gapless.domain.interval import ALL_INTERVALS, Interval
+from gapless.domain.keys import row_keys
+from gapless.domain.receipts import Failure
+from gapless.domain.universe import by_market, resolve
+from gapless.domain.window import DAY_MS, Window, from_ms, month_start
+from gapless.pipeline.runtime import EXCHANGE, Runtime
+from gapless.storage.mysql import count_days, read_instruments
+from gapless.storage.mysql.days import EVER, archived_days, table_months
+
+_ORDER = {"": -1} | {str(interval): place for place, interval in enumerate(ALL_INTERVALS)}
+
+
+@dataclass(frozen=True, slots=True)
+class SeriesMonth:
+    """A month of one series of which something is stored. Days are numbers whose lowest bit is the first of the month.
+
+    Attributes:
+        interval: empty where the dataset has none.
+        month_ms: the month's first moment.
+        mysql: the days of which MySQL holds rows. whole: of these, the ones that it holds all bars of.
+        lake: the days of which the lake holds rows, as the books have it.
+    """
+
+    symbol: str
+    interval: str
+    month_ms: int
+    mysql: int
+    whole: int
+    lake: int
+
+    @property
+    def days(self) -> int:
+        """The days of which either store holds rows."""
+        return self.mysql | self.lake
+
+
+def bits_of(days: int) -> Iterator[int]:
+    """The places of the bits that are set, lowest first."""
+    while days:
+        lowest = days & -days
+        yield lowest.bit_length() - 1
+        days ^= lowest
+
+
+def stored_months(
+    rt: Runtime,
+    dataset: Dataset,
+    window: Window = EVER,
+    *,
+    symbols: Collection[str] | None = None,
+    market: Market | None = None,
+    intervals: Collection[Interval] = ALL_INTERVALS,
+) -> list[SeriesMonth]:
+    """The months of every series that hold rows on a day that the window touches; by month, symbol, interval.
+
+    MySQL's rows are counted; the lake's days are those of the books, which were entered from objects that were read
+    back. An object that was put into the lake by other hands is unknown to them, and so to this.
+
+    Args:
+        symbols: unified; None for all that anything is stored of. market: only symbols of this market.
+        intervals: of bars; ignored where the dataset has none.
+
+    Raises:
+        StorageError: MySQL is away.
+    """
+    days = Window(window.start_ms - window.start_ms % DAY_MS, window.end_ms + -window.end_ms % DAY_MS)
+    held: dict[tuple[str, str, int], list[int]] = defaultdict(lambda: [0, 0, 0])
+    # MySQL first, as in reading: rows leave it for the lake only.
+    for part in table_months(rt.db, dataset, days):
+        counted = count_days(rt.db, dataset, EXCHANGE, part, symbols, intervals)
+        columns = (counted[name].to_pylist() for name in ("symbol", "interval", "rows"))
+        numbers = counted["day"].cast(pa.int32()).to_pylist()
+        for symbol, interval, rows, number in zip(*columns, numbers, strict=True):
+            day = from_ms(number * DAY_MS)
+            found = held[symbol, interval, month_start(number * DAY_MS)]
+            found[0] |= 1 << (day.day - 1)
+            if interval and rows == DAY_MS // Interval(interval).ms:
+                found[1] |= 1 << (day.day - 1)
+    for (symbol, label, month_ms), bits in archived_days(rt.db, dataset, EXCHANGE, days, symbols, intervals).items():
+        held[symbol, label if dataset is Dataset.OHLCV else "", month_ms][2] |= bits
+    found_months = [
+        SeriesMonth(symbol, interval, month_ms, *masks)
+        for (symbol, interval, month_ms), masks in held.items()
+        if market is None or market_of(symbol) is market
+    ]
+    return sorted(found_months, key=lambda each: (each.month_ms, each.symbol, _ORDER[each.interval]))
+
+
+def span_of(months: Sequence[SeriesMonth]) -> Window | None:
+    """From the first day that holds anything to the end of the last one; None when there is none."""
+    held = [month for month in months if month.days]
+    if not held:
+        return None
+    first = min(month.month_ms + next(bits_of(month.days)) * DAY_MS for month in held)
+    last = max(month.month_ms + month.days.bit_length() * DAY_MS for month in held)
+    return Window(first, last)
+
+
+def chosen_symbols(
+    rt: Runtime, names: Sequence[str], market: Market | None
+) -> tuple[frozenset[str] | None, list[Failure]]:
+    """The unified symbols that names mean, None for no names: all that is stored; and the names that mean nothing.
+
+    A unified symbol that no book knows is taken as it is: something may be stored of it.
+
+    Raises:
+        ConfigError: a raw symbol without a market, or a symbol of another market than the one given.
+    """
+    if not names:
+        return None, []
+    known = read_instruments(rt.db, EXCHANGE)
+    chosen: set[str] = set()
+    failures = []
+    for name, spec in by_market(names, market).items():
+        found, unknown = resolve(spec, known, name)
+        chosen.update(each.symbol for each in found)
+        for each in unknown:
+            if market_of(each) is None:
+                message = f"{name} has no instrument of that name on record; check the spelling, or write BTC/USDT:USDT"
+                failures.append(Failure(each, "", "", "bad_symbol", message))
+            else:
+                chosen.add(each)
+    return frozenset(chosen), failures
+
+
+def unstored(
+    names: Sequence[str], chosen: frozenset[str] | None, months: Sequence[SeriesMonth], rt: Runtime
+) -> list[Failure]:
+    """The unified symbols among `names` that neither the books know nor anything is stored of."""
+    doubtful = {name for name in names if market_of(name) is not None} & (chosen or frozenset())
+    lacking = doubtful - {month.symbol for month in months}
+    if lacking:
+        lacking -= {each.symbol for each in read_instruments(rt.db, EXCHANGE)}
+    message = "no instrument of that name is on record, and nothing is stored of it; check the spelling"
+    return [Failure(name, "", "", "bad_symbol", message) for name in sorted(lacking)]
+
+
+def union_rows(shape: Shape, hot: pa.Table, cold: pa.Table) -> pa.Table:
+    """All of `hot`, and of `cold` the rows that `hot` lacks, by series and time. Pure; each has a row once.
+
+    Bars of several intervals come shortest interval first.
+    """
+    hot_keys, cold_keys = row_keys(shape, [hot, cold], f"{shape.dataset} of two stores")
+    lacking = ~np.isin(cold_keys, hot_keys) if len(hot_keys) else np.ones(len(cold_keys), bool)
+    keys, rows = hot_keys, hot
+    if lacking.any():
+        keys = np.concatenate([hot_keys, cold_keys[lacking]])
+        rows = pa.concat_tables([hot, cold.filter(pa.array(lacking)) if not lacking.all() else cold])
+    return rows if (keys[1:] > keys[:-1]).all() else rows.take(np.argsort(keys, kind="stable"))
+
+
+def day_of(month: SeriesMonth, place: int) -> Window:
+    """The UTC day of a bit."""
+    start = month.month_ms + place * DAY_MS
+    return Window(start, start + DAY_MS)
+
+
+def days_within(month: SeriesMonth, window: Window) -> int:
+    """The days of which anything is stored that the window touches."""
+    first = max(0, (window.start_ms - month.month_ms) // DAY_MS)
+    end = min(31, (window.end_ms - 1 - month.month_ms) // DAY_MS + 1)
+    return month.days & ((1 << end) - (1 << first)) if first < end else 0
