@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from gapless.domain.datasets import SHAPES, Dataset
 from gapless.domain.grid import Opens
@@ -34,12 +35,14 @@ class Theirs:
     Attributes:
         rows: sound rows, canonical, sorted. broken: times of rows that break a rule, by series; `refused` has them.
         failed: series that could not be asked, and why.
+        unheard: series with rows that REST denies, of which the archive has nothing to say (yet).
     """
 
     rows: pa.Table
     broken: dict[Key, Opens] = field(default_factory=dict)
     refused: list[RefusedRow] = field(default_factory=list)
     failed: dict[Key, ExchangeError] = field(default_factory=dict)
+    unheard: set[Key] = field(default_factory=set)
 
 
 def wanted_series(slab: Slab) -> list[Series]:
@@ -109,4 +112,20 @@ def _refuse(theirs: Theirs, rows: Iterable[Quarantined]) -> None:
         theirs.broken[key] = np.union1d(theirs.broken.get(key, np.empty(0, np.int64)), np.array(found, np.int64))
 
 
-__all__ = ["Theirs", "add_second_answers", "ask_again", "read_theirs", "wanted_series"]
+def only(rows: pa.Table, wanted: set[Key]) -> pa.Table:
+    """The rows of some series."""
+    if rows.num_rows == 0:
+        return rows
+    names, symbols = _coded(rows["symbol"])
+    if "interval" not in rows.schema.names:
+        return rows.filter(pa.array([(name, "") in wanted for name in names]).take(symbols))
+    labels, intervals = _coded(rows["interval"])
+    table = pa.array([(name, label) in wanted for name in names for label in labels])
+    return rows.filter(table.take(pc.add(pc.multiply(symbols, len(labels)), intervals)))
+
+
+def _coded(column: pa.ChunkedArray) -> tuple[list[str], pa.Array]:
+    """A column's values, and which of them each row has."""
+    encoded = column.combine_chunks().dictionary_encode()
+    encoded = encoded.combine_chunks() if isinstance(encoded, pa.ChunkedArray) else encoded
+    return encoded.dictionary.to_pylist(), encoded.indices.cast(pa.int64())

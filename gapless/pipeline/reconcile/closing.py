@@ -14,15 +14,20 @@ from gapless.domain.window import Window, iso
 from gapless.errors import ExchangeError
 from gapless.pipeline.backfill.outcome import EXCHANGE_LACKS_IT, without
 from gapless.pipeline.backfill.pieces import Piece
+from gapless.pipeline.reconcile.bars import Theirs, only
 from gapless.pipeline.reconcile.judgement import Judged, Key, SeriesFound
 from gapless.pipeline.reconcile.repair import Stores
 from gapless.pipeline.reconcile.request import ATTEMPTS, GapRow
 from gapless.pipeline.reconcile.slabs import Slab
 from gapless.pipeline.runtime import EXCHANGE
-from gapless.storage.mysql import Gap, RefusedRow, read_gaps, record_gaps
+from gapless.storage.mysql import Gap, read_gaps, record_gaps
 
 NOT_STORED = "the exchange has it, the stores do not"
 BROKEN = "what the exchange has breaks a rule; it is in quarantine"
+MOST_UNHEARD = 20
+"""How many stored rows of a series are moved out on REST's word alone, while the archive cannot be heard. More of them
+at once look like an exchange that has lost its records, not like rows that never were: they stay, and are told."""
+
 STANDING = ("open", "refilling", "failed")
 """States of a gap that somebody still has to do something about."""
 
@@ -70,8 +75,7 @@ def close(
     stores: Stores,
     slab: Slab,
     judged: Judged,
-    refused: Sequence[RefusedRow],
-    failed: Mapping[Key, ExchangeError],
+    theirs: Theirs,
     held: Mapping[Key, Opens],
     *,
     fill: bool,
@@ -80,20 +84,20 @@ def close(
     """Repair what can be, then let the gap log say what is known now of every series of the slab.
 
     Args:
-        judged: of the series that the exchange answered for.
-        refused: what the exchange has of them that breaks a rule.
-        failed: the others, with why. held: what is stored of these.
+        judged: of the series that the exchange answered for; `theirs` has the others. held: what is stored of these.
         waits_s: how long after an attempt the next one is due.
 
     Raises:
         StorageError: a store did not take it; done again, it goes on.
     """
     known = known_gaps(stores, slab)
+    extras = {_key(one): len(one.extra) > 0 and _is_sure(one, theirs) for one in judged.series}
     if fill:
-        if judged.to_load.num_rows or refused:
-            stores.load(slab, judged.to_load, refused)
-        if judged.extras.num_rows:
-            stores.remove(slab, judged.extras)
+        if judged.to_load.num_rows or theirs.refused:
+            stores.load(slab, judged.to_load, theirs.refused)
+        sure = only(judged.extras, {key for key, extra in extras.items() if extra})
+        if sure.num_rows:
+            stores.remove(slab, sure)
     result = SlabResult()
     gaps: list[Gap] = []
     within: dict[Key, list[Window]] = {}
@@ -101,40 +105,48 @@ def close(
         series = one.piece.series
         key = (series.symbol, series.label)
         within[key] = [one.piece.window]
-        mine = _gaps_of(one, known.get(key, ()), fill=fill, waits_s=waits_s)
+        moved = fill and extras[key]
+        mine = _gaps_of(one, known.get(key, ()), fill=fill, moved=moved, waits_s=waits_s)
         gaps += mine
-        result.pieces.append(_result(one, mine, fill=fill))
+        result.pieces.append(_result(one, mine, fill=fill, moved=moved))
     for piece in slab.pieces:
         key = (piece.series.symbol, piece.series.label)
-        if key in failed:
-            mine = _unasked(piece, failed[key], held.get(key), known.get(key, ()), fill=fill, waits_s=waits_s)
+        if key in theirs.failed:
+            mine = _unasked(piece, theirs.failed[key], held.get(key), known.get(key, ()), fill=fill, waits_s=waits_s)
             gaps += mine
-            result.pieces.append(_failed(piece, failed[key]))
+            result.pieces.append(_failed(piece, theirs.failed[key]))
     result.noticed = record_gaps(
         stores.rt.db, gaps, within=within, exchange=EXCHANGE, dataset=str(slab.dataset)
     )  # fmt: skip
     return result
 
 
-def _gaps_of(one: SeriesFound, known: Sequence[Gap], *, fill: bool, waits_s: Sequence[float]) -> list[Gap]:
+def _is_sure(one: SeriesFound, theirs: Theirs) -> bool:
+    """Whether stored rows that REST denies may be moved out: the archive was heard too, or they are few."""
+    return _key(one) not in theirs.unheard or len(one.extra) <= MOST_UNHEARD
+
+
+def _key(one: SeriesFound) -> Key:
+    return one.piece.series.symbol, one.piece.series.label
+
+
+def _gaps_of(one: SeriesFound, known: Sequence[Gap], *, fill: bool, moved: bool, waits_s: Sequence[float]) -> list[Gap]:
     """What stays missing of a series, and what nobody has."""
     left = one.broken if fill else one.missing
-    gaps = [_unfillable(one, window, rows, known) for window, rows in _unfillable_runs(one, fill=fill)]
+    gaps = [_unfillable(one, window, rows, known) for window, rows in _unfillable_runs(one, moved=moved)]
     for run in runs(left, one.step_ms):
         cause = BROKEN if len(without(_inside(left, run), one.broken)) == 0 else NOT_STORED
         gaps.append(_standing(one.piece, run, one.step_ms, cause, known, fill=fill, waits_s=waits_s))
     return gaps
 
 
-def _unfillable_runs(one: SeriesFound, *, fill: bool) -> list[tuple[Window, int]]:
+def _unfillable_runs(one: SeriesFound, *, moved: bool) -> list[tuple[Window, int]]:
     """Stretches that nobody has; a stored row that was moved out on the way lies in one."""
-    if not fill or one.piece.series.step_ms is None or not len(one.extra):
+    if not moved or one.piece.series.step_ms is None:
         return list(one.unfillable)
     unheld = [np.arange(run.start_ms, run.end_ms, one.step_ms) for run, _ in one.unfillable]
-    moved = np.intersect1d(one.extra, one.denied)
-    return [
-        (run, run.length_ms // one.step_ms) for run in runs(np.unique(np.concatenate([*unheld, moved])), one.step_ms)
-    ]
+    out = np.intersect1d(one.extra, one.denied)
+    return [(run, run.length_ms // one.step_ms) for run in runs(np.unique(np.concatenate([*unheld, out])), one.step_ms)]
 
 
 def _unfillable(one: SeriesFound, window: Window, rows: int, known: Sequence[Gap]) -> Gap:
@@ -197,18 +209,18 @@ def _gap(
     )
 
 
-def _result(one: SeriesFound, gaps: Sequence[Gap], *, fill: bool) -> PieceResult:
+def _result(one: SeriesFound, gaps: Sequence[Gap], *, fill: bool, moved: bool) -> PieceResult:
     broken = len(one.broken)
     return PieceResult(
         piece=one.piece,
         checked=one.checked,
         missing=broken if fill else len(one.missing),
-        extra=0 if fill else len(one.extra),
+        extra=0 if moved else len(one.extra),
         different=0 if fill else one.different,
         unfillable=sum(gap.bars for gap in gaps if gap.state == "unfillable"),
         filled=len(one.missing) - broken if fill else 0,
         restated=one.different if fill else 0,
-        quarantined=len(one.extra) if fill else 0,
+        quarantined=len(one.extra) if moved else 0,
         gaps=tuple(row_of(gap) for gap in gaps),
     )
 

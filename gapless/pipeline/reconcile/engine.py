@@ -9,12 +9,11 @@ from dataclasses import dataclass, field
 from typing import TypeVar
 
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from gapless.domain.datasets import SHAPES, Dataset
 from gapless.domain.grid import Opens
 from gapless.domain.keys import opens_by_series
-from gapless.domain.schema import Source
+from gapless.domain.schema import sort_bars
 from gapless.errors import BadSymbol, ExchangeError, RateLimited, RegionRefused
 from gapless.exchanges.binance.fetch import Series
 from gapless.exchanges.binance.paging import Page as ExchangePage
@@ -22,7 +21,14 @@ from gapless.exchanges.binance.paging import plan_pages
 from gapless.exchanges.binance.rest import BinanceRest
 from gapless.pipeline.normalise import Page
 from gapless.pipeline.read import read_bars_everywhere
-from gapless.pipeline.reconcile.bars import Theirs, add_second_answers, ask_again, read_theirs, wanted_series
+from gapless.pipeline.reconcile.bars import (
+    Theirs,
+    add_second_answers,
+    ask_again,
+    only,
+    read_theirs,
+    wanted_series,
+)
 from gapless.pipeline.reconcile.closing import SlabResult, close, known_gaps
 from gapless.pipeline.reconcile.judgement import Judged, Key, SeriesFound, judge
 from gapless.pipeline.reconcile.repair import Stores
@@ -157,9 +163,7 @@ class BarComparison:
         judged = await self._doubt(slab, stored, theirs, judged)
         held = await self._thread(lambda: self._held_of_failed(stored, theirs)) if theirs.failed else {}
         return await self._thread(
-            lambda: close(
-                self._stores, slab, judged, theirs.refused, theirs.failed, held, fill=self._fill, waits_s=self._waits_s
-            )
+            lambda: close(self._stores, slab, judged, theirs, held, fill=self._fill, waits_s=self._waits_s)
         )
 
     async def _doubt(self, slab: Slab, stored: pa.Table, theirs: Theirs, judged: Judged) -> Judged:
@@ -188,15 +192,17 @@ class BarComparison:
             for found in doubtful:
                 asking.create_task(again(found))
         await self._thread(lambda: add_second_answers(theirs, slab, pages))
+        judged = await self._thread(lambda: self._held_against(slab, stored, theirs))
+        if not judged.extras.num_rows:
+            return judged
         await self._hear_witness(judged, theirs, slab)
         return await self._thread(lambda: self._held_against(slab, stored, theirs))
 
     async def _hear_witness(self, judged: Judged, theirs: Theirs, slab: Slab) -> None:
-        """A stored row that came from the exchange's archive is not extra while the archive has it."""
-        archived = judged.extras.filter(pc.equal(judged.extras["source"], int(Source.VISION)))
-        if archived.num_rows:
-            attested = await self._witness.attests(slab, archived)
-            theirs.rows = pa.concat_tables([theirs.rows, attested])
+        """A stored row that the exchange's archive has is not extra, whatever REST says now."""
+        if judged.extras.num_rows:
+            attested, theirs.unheard = await self._witness.attests(slab, judged.extras)
+            theirs.rows = sort_bars(pa.concat_tables([theirs.rows, attested])).combine_chunks()
 
     def _stored(self, slab: Slab) -> pa.Table:
         intervals = list(dict.fromkeys(p.series.interval for p in slab.pieces if p.series.interval is not None))
@@ -218,20 +224,3 @@ class BarComparison:
 
     def _thread(self, work: Callable[[], T]) -> Awaitable[T]:
         return asyncio.get_running_loop().run_in_executor(self._threads, work)
-
-
-def only(bars: pa.Table, wanted: set[Key]) -> pa.Table:
-    """The bars of some series."""
-    if bars.num_rows == 0:
-        return bars
-    encoded = [bars[name].combine_chunks().dictionary_encode() for name in ("symbol", "interval")]
-    names, labels = (each.combine_chunks() if isinstance(each, pa.ChunkedArray) else each for each in encoded)
-    table = pa.array(
-        [
-            (symbol, label) in wanted
-            for symbol in names.dictionary.to_pylist()
-            for label in labels.dictionary.to_pylist()
-        ]
-    )
-    codes = pc.add(pc.multiply(names.indices.cast(pa.int64()), len(labels.dictionary)), labels.indices.cast(pa.int64()))
-    return bars.filter(table.take(codes))

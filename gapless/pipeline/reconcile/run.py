@@ -11,7 +11,6 @@ from dataclasses import dataclass, field, replace
 import msgspec
 
 from gapless.domain.datasets import Dataset
-from gapless.domain.instrument import Market
 from gapless.domain.receipts import Failure
 from gapless.errors import NotYet
 from gapless.pipeline.backfill.bars import failure_of
@@ -20,6 +19,7 @@ from gapless.pipeline.backfill.request import BackfillRequest
 from gapless.pipeline.backfill.survey import Survey, hot_since_ms, survey
 from gapless.pipeline.reconcile.closing import PieceResult, SlabResult, row_of
 from gapless.pipeline.reconcile.engine import BarComparison
+from gapless.pipeline.reconcile.healing import heal
 from gapless.pipeline.reconcile.open_gaps import denied_lately, pieces_of_gaps, standing_gaps
 from gapless.pipeline.reconcile.repair import Stores
 from gapless.pipeline.reconcile.request import DiffRequest, GapReport
@@ -48,6 +48,7 @@ class _Tally:
     noticed: dict[str, int] = field(default_factory=dict)
     requests: int = 0
     weight: int = 0
+    healed: int = 0
 
     def enter(self, result: SlabResult) -> None:
         for one in result.pieces:
@@ -218,14 +219,15 @@ def _round(
     for market in sorted({piece.series.market for piece in pieces}):
         slabs = slabs_of(piece for piece in pieces if piece.series.market is market)
         stores = Stores(rt, request.dataset, market, hot_ms)
-        asyncio.run(_compare(stores, market, slabs, tally, fill=fill, waits_s=waits_s, on_slab=on_slab))
+        heals = found if fill and request.open_gaps else None
+        asyncio.run(_compare(stores, slabs, tally, heals, fill=fill, waits_s=waits_s, on_slab=on_slab))
 
 
 async def _compare(
     stores: Stores,
-    market: Market,
     slabs: Sequence[Slab],
     tally: _Tally,
+    heals: Survey | None,
     *,
     fill: bool,
     waits_s: Sequence[float],
@@ -236,7 +238,9 @@ async def _compare(
     with ThreadPoolExecutor(_THREADS, "compare") as threads:
         witness = Witness(rt, threads, read_origin(rt.db) or "")
         try:
-            async with rt.exchange(market) as rest:
+            if heals is not None:
+                tally.healed += await heal(stores, witness, heals.series, heals.now_ms)
+            async with rt.exchange(stores.market) as rest:
                 try:
                     comparison = kind(stores, rest, witness, threads, fill=fill, waits_s=waits_s, on_slab=on_slab)
                     await comparison.run(slabs)
@@ -256,9 +260,11 @@ def _count(rt: Runtime, request: DiffRequest, tally: _Tally) -> None:
 def _report(found: Survey, tally: _Tally, seconds: float) -> GapReport:
     results = list(tally.results.values())
     gaps = [row for one in results for row in one.gaps]
+    sums = {name: sum(getattr(one, name) for one in results) for name in _SUMS}
+    sums["filled"] += tally.healed
     failures = [*found.failures, *_once(failure_of(one.piece, one.error) for one in results if one.error is not None)]
     return GapReport(
-        **{name: sum(getattr(one, name) for one in results) for name in _SUMS},
+        **sums,
         noticed=dict(tally.noticed),
         requests=tally.requests,
         weight_used=tally.weight,

@@ -15,7 +15,6 @@ from gapless.domain.datasets import SHAPES, Dataset, empty
 from gapless.domain.grid import Opens
 from gapless.domain.instrument import Market
 from gapless.domain.keys import millis_of
-from gapless.domain.schema import Source
 from gapless.domain.window import DAY_MS, Window
 from gapless.errors import ExchangeError, NotInBulk, RateLimited, RegionRefused
 from gapless.exchanges.binance.funding_of_all import STRAYS, bulk_pays, fetch_funding_of_all
@@ -79,16 +78,15 @@ class SeriesComparison:
             ]
             if doubtful:
                 await self._ask(doubtful, theirs, in_bulk=False)
-                archived = judged.extras.filter(pc.equal(judged.extras["source"], int(Source.VISION)))
-                if archived.num_rows:
-                    attested = await self._witness.attests(slab, archived)
-                    theirs.rows = _united(slab.dataset, theirs.rows, attested)
+                judged = await self._thread(lambda: self._held_against(slab, stored, theirs))  # noqa: B023
+            if judged.extras.num_rows:
+                attested, theirs.unheard = await self._witness.attests(slab, judged.extras)
+                theirs.rows = _united(slab.dataset, theirs.rows, attested)
                 judged = await self._thread(lambda: self._held_against(slab, stored, theirs))  # noqa: B023
             held = _held(stored, theirs)
             result = await self._thread(
-                lambda: close(self._stores, slab, judged, theirs.refused, theirs.failed, held,  # noqa: B023
-                              fill=self._fill, waits_s=self._waits_s)
-            )  # fmt: skip
+                lambda: close(self._stores, slab, judged, theirs, held, fill=self._fill, waits_s=self._waits_s)  # noqa: B023
+            )
             self._on_slab(slab, result)
 
     async def _ask(self, pieces: Sequence[Piece], theirs: Theirs, *, in_bulk: bool) -> None:

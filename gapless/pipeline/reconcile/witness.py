@@ -17,6 +17,7 @@ from gapless.exchanges.binance.vision.objects import ArchiveObject, day_object, 
 from gapless.pipeline.backfill.archive import KINDS, Taken, open_archive, take_file
 from gapless.pipeline.backfill.files import parser_of
 from gapless.pipeline.backfill.pieces import Piece
+from gapless.pipeline.reconcile.judgement import Key
 from gapless.pipeline.reconcile.slabs import Slab
 from gapless.pipeline.runtime import Runtime
 from gapless.quality.compare import compare
@@ -42,14 +43,13 @@ class Witness:
         """Whether the archive and REST are of one exchange."""
         return not (self.origin.startswith("replica:") and self.rt.settings.binance_vision_url == BINANCE_VISION)
 
-    async def attests(self, slab: Slab, rows: pa.Table) -> pa.Table:
+    async def attests(self, slab: Slab, rows: pa.Table) -> tuple[pa.Table, set[Key]]:
         """Of stored rows those that the archive's files of their time have, as the files have them.
 
-        An archive that does not answer attests to none.
+        Also the series of which a file was not to be had: not published yet, not trusted, or nobody answered.
         """
         found = [rows.slice(0, 0)]
-        if not self.may_be_asked:
-            return found[0]
+        unheard: set[Key] = set()
         shape = SHAPES[slab.dataset]
         by_series = {(piece.series.symbol, piece.series.label): piece for piece in slab.pieces}
         labels = rows["interval"].to_pylist() if shape.label == "interval" else [""] * rows.num_rows
@@ -57,18 +57,20 @@ class Witness:
         asked: dict[str, tuple[Piece, int]] = {}
         for symbol, label, ts in zip(rows["symbol"].to_pylist(), labels, times, strict=True):
             piece = by_series[symbol, label]
-            asked[_object(piece, ts).path] = (piece, ts)
+            asked[archive_object(piece, ts).path] = (piece, ts)
         for path, (piece, ts) in sorted(asked.items()):
+            taken = None
             try:
-                taken = await self.file(piece, ts)
+                taken = await self.file(piece, ts) if self.may_be_asked else None
             except ExchangeError as error:
                 self.rt.say(f"the archive was not asked for {path}: {error}")
-                continue
-            if taken is not None and taken.parsed is not None:
+            if taken is None or taken.parsed is None:
+                unheard.add((piece.series.symbol, piece.series.label))
+            else:
                 theirs = taken.parsed.rows.select(shape.schema.names)
                 unknown = compare(shape, rows.select(shape.schema.names), theirs).missing
                 found.append(theirs.take(pa.array(np.setdiff1d(np.arange(theirs.num_rows), unknown))))
-        return pa.concat_tables([part.select(shape.schema.names) for part in found])
+        return pa.concat_tables([part.select(shape.schema.names) for part in found]), unheard
 
     async def file(self, piece: Piece, at_ms: int) -> Taken | None:
         """The archive's file of one series that holds a moment (a day's, of funding a month's); None when it has none
@@ -77,7 +79,7 @@ class Witness:
         Raises:
             ExchangeError: the archive did not answer.
         """
-        obj = _object(piece, at_ms)
+        obj = archive_object(piece, at_ms)
         if obj.path not in self._files:
             archive = await self.archive()
             self._files[obj.path] = await take_file(self.rt, archive, self.threads, obj, piece, parser_of(piece))
@@ -97,7 +99,8 @@ class Witness:
             self._archive = None
 
 
-def _object(piece: Piece, at_ms: int) -> ArchiveObject:
+def archive_object(piece: Piece, at_ms: int) -> ArchiveObject:
+    """The file of one series that holds a moment: a day's, of funding a month's."""
     series = piece.series
     make = month_object if series.dataset is Dataset.FUNDING else day_object
     return make(series.market, KINDS[series.dataset], piece.raw_symbol, series.interval, at_ms)
