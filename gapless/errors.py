@@ -111,3 +111,17 @@ class NotFound(GaplessError):
     """What was asked for is not there."""
 
     kind = "not_found"
+
+
+class PagerError(GaplessError):
+    """A receiver of pages did not take an event.
+
+    Attributes:
+        away: it did not answer, or only that it could not, and may take the same later; otherwise it refused this event.
+    """
+
+    kind = "pager"
+
+    def __init__(self, message: str, *, away: bool) -> None:
+        super().__init__(message)
+        self.away = away

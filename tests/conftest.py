@@ -7,6 +7,7 @@ import hypothesis
 pytest_plugins = [
     "tests.fixtures.data",
     "tests.fixtures.mysql",
+    "tests.fixtures.pager",
     "tests.fixtures.redis",
     "tests.fixtures.replica",
     "tests.fixtures.s3",

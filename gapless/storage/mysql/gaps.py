@@ -8,7 +8,7 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
-from sqlalchemy import Connection, delete, select
+from sqlalchemy import Connection, RowMapping, delete, select
 
 from gapless.domain.datasets import Dataset
 from gapless.domain.window import Window
@@ -68,7 +68,7 @@ def record_gaps(
 
     def attempt() -> dict[str, int]:
         noticed: dict[str, int] = defaultdict(int)
-        with db.named_locks([f"gaps:{exchange}:{dataset}"]) as connection, connection.begin():
+        with db.named_locks([gaps_lock(exchange, dataset)]) as connection, connection.begin():
             for at in range(0, len(series), _PIECE):
                 piece = series[at : at + _PIECE]
                 log = _read_log(connection, exchange, dataset, piece)
@@ -114,26 +114,33 @@ def read_gaps(
             statement = statement.where(column.in_([str(each) for each in wanted]))
 
     def read(connection: Connection) -> list[Gap]:
-        return [
-            Gap(
-                exchange=row["exchange"],
-                symbol=row["symbol"],
-                dataset=row["dataset"],
-                interval=row["interval"],
-                window=Window(ms_of(row["gap_start"]), ms_of(row["gap_end"])),
-                bars=row["bars"],
-                state=row["state"],
-                cause=row["cause"],
-                attempts=row["attempts"],
-                next_try_ms=None if row["next_try_at"] is None else ms_of(row["next_try_at"]),
-                page_key=row["page_key"],
-                id=row["id"],
-            )
-            for row in connection.execute(statement).mappings()
-        ]
+        return [gap_of(row) for row in connection.execute(statement).mappings()]
 
     found = db.run(f"reading the gaps of {exchange} {dataset} {window}", read)
     return sorted(found, key=lambda gap: (gap.symbol, gap.interval, gap.window))
+
+
+def gap_of(row: RowMapping) -> Gap:
+    """The gap of a row of the log."""
+    return Gap(
+        exchange=row["exchange"],
+        symbol=row["symbol"],
+        dataset=row["dataset"],
+        interval=row["interval"],
+        window=Window(ms_of(row["gap_start"]), ms_of(row["gap_end"])),
+        bars=row["bars"],
+        state=row["state"],
+        cause=row["cause"],
+        attempts=row["attempts"],
+        next_try_ms=None if row["next_try_at"] is None else ms_of(row["next_try_at"]),
+        page_key=row["page_key"],
+        id=row["id"],
+    )
+
+
+def gaps_lock(exchange: str, dataset: str) -> str:
+    """The named lock under which the log of a dataset is changed."""
+    return f"gaps:{exchange}:{dataset}"
 
 
 def _read_log(
