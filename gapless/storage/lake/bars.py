@@ -15,7 +15,7 @@ from gapless.domain.datasets import SHAPES, Dataset, Shape
 from gapless.domain.interval import Interval
 from gapless.domain.window import DAY_MS, Window
 from gapless.errors import StorageError, ValidationError
-from gapless.storage.lake import layout, zones
+from gapless.storage.lake import layout, reports, zones
 from gapless.storage.lake.forms import Forms
 from gapless.storage.lake.layout import Form, LakeObject, Month
 from gapless.storage.lake.locks import Locks
@@ -188,6 +188,22 @@ class BarLake:
     def sweep_work(self, now_ms: int) -> int:
         """See `zones.sweep_work`."""
         return zones.sweep_work(self.store, now_ms)
+
+    def put_report(self, key: str, data: bytes) -> None:
+        """See `reports.put_report`."""
+        reports.put_report(self.store, key, data)
+
+    def get_report(self, key: str) -> bytes:
+        """See `reports.get_report`."""
+        return reports.get_report(self.store, key)
+
+    def list_reports(self, kind: str) -> Iterator[Stat]:
+        """See `reports.list_reports`."""
+        return reports.list_reports(self.store, kind)
+
+    def sweep_reports(self, now_ms: int, days: int) -> int:
+        """See `reports.sweep_reports`."""
+        return reports.sweep_reports(self.store, now_ms, days)
 
     def claim_origin(self, origin: str) -> None:
         """See `zones.claim_origin`."""
