@@ -36,12 +36,13 @@ class Judgement(NamedTuple):
 
     Attributes:
         broken: checks that could not be done: nothing is known of what they look at.
-        bad: critical findings. warnings: the others.
+        bad: critical findings. warnings: the others. warned: how many those are; not all have a line.
     """
 
     broken: tuple[str, ...]
     bad: tuple[str, ...]
     warnings: tuple[str, ...]
+    warned: int
 
 
 def after_diff(context: Mapping[str, Any]) -> None:
@@ -75,10 +76,12 @@ def rules(context: Mapping[str, Any]) -> Any:
     with step(context) as runtime:
         report = check_rules(runtime, window, run_id=run_id(context), link=link(context))
     print(f"rules {window}: {report.state}; {report.rows:,} bars of {report.series:,} series in {report.seconds:.1f} s")
-    for rule, found in sorted(report.findings_by_rule.items()):
-        print(f"  {rule:12} {found:>8,}")
+    for name, found in [*report.findings_by_severity.items(), *report.findings_by_rule.items()]:
+        print(f"  {name:12} {found:>8,}")
     for finding in report.findings[:LISTED]:
         print(f"  {finding.severity}: {finding.text}")
+    for error in report.errors[:LISTED]:
+        print(f"  not judged: {failure_line(error)}")
     print(f"  waiting for a person: {report.waiting_reviews:,} ({report.new_reviews:,} new): gapless review")
     short = msgspec.structs.replace(report, findings=report.findings[:HANDED_ON], errors=report.errors[:HANDED_ON])
     return to_xcom(short)
@@ -150,8 +153,8 @@ def verdict(context: Mapping[str, Any], ruled: object, expected: object) -> Any:
         print(f"warning: {line}")
     if said is not None:
         raise AirflowFailException(said)
-    print(f"quality of {_name(window)}: good, {len(found.warnings)} warnings")
-    return {"warnings": len(found.warnings), "first": list(found.warnings[:HANDED_ON])}
+    print(f"quality of {_name(window)}: good, {found.warned:,} warnings")
+    return {"warnings": found.warned, "first": list(found.warnings[:HANDED_ON])}
 
 
 def judge(ruled: RulesReport | None, expected: ExpectationsReport | None) -> Judgement:
@@ -163,10 +166,8 @@ def judge(ruled: RulesReport | None, expected: ExpectationsReport | None) -> Jud
         broken.append("the rules left no report: the log of the task rules says why")
     else:
         broken += [f"rules: {failure_line(error)}" for error in ruled.errors]
-        for finding in ruled.findings:
-            (bad if finding.severity == "critical" else warnings).append(f"{finding.rule}: {finding.text}")
-        if ruled.state == "dirty" and not bad:
-            bad.append("rules: dirty; the log of the task rules lists the findings")
+        bad += _findings(ruled, "critical")
+        warnings += _findings(ruled, "warning")
     if expected is None:
         broken.append("the expectations left no report: the log of the task expectations says why")
     else:
@@ -175,11 +176,23 @@ def judge(ruled: RulesReport | None, expected: ExpectationsReport | None) -> Jud
             broken += [f"{suite.name}: {each}" for each in suite.broken]
             for failure in suite.failures:
                 (bad if failure.severity == "critical" else warnings).append(f"{suite.name}: {failure.text}")
+        if expected.docs_failure:
+            warnings.append(f"the data docs could not be built: {expected.docs_failure}")
         if expected.state == "broken" and len(broken) == before[0]:
             broken.append("expectations: broken; the log of the task expectations says where")
         if expected.state == "dirty" and len(bad) == before[1]:
             bad.append("expectations: dirty; the log of the task expectations lists the failures")
-    return Judgement(tuple(broken), tuple(bad), tuple(warnings))
+    warned = (ruled.findings_by_severity.get("warning", 0) if ruled else 0) + (expected.warnings if expected else 0)
+    return Judgement(tuple(broken), tuple(bad), tuple(warnings), warned)
+
+
+def _findings(ruled: RulesReport, severity: str) -> list[str]:
+    """The findings of a severity that came along, and how many there are in all."""
+    told = [f"{finding.rule}: {finding.text}" for finding in ruled.findings if finding.severity == severity]
+    more = ruled.findings_by_severity.get(severity, 0) - len(told)
+    return told + (
+        [f"rules: {more:,} more {severity} findings; the log of the task rules has them"] if more > 0 else []
+    )
 
 
 def message(window: Window, found: Judgement) -> str | None:
