@@ -145,12 +145,21 @@ def known_time(rt: Runtime, market: Market | None, *, enough_ms: int | None) -> 
     if recorded is not None and enough_ms is not None and enough_ms <= recorded:
         return recorded
     try:
-        return asyncio.run(_ask_clock(rt, market or Market.UM))
+        return ask_clock(rt, market or Market.UM)
     except ExchangeError as error:
         if recorded is None:
             raise
         rt.say(f"the exchange's clock cannot be read ({error}); counted until {iso(recorded)}, when it was last asked")
         return recorded
+
+
+def ask_clock(rt: Runtime, market: Market = Market.UM) -> int:
+    """The exchange's time, ms; asked once, for a few seconds.
+
+    Raises:
+        ExchangeError: it did not answer, or this address is banned or has no budget left.
+    """
+    return asyncio.run(_ask_clock(rt, market))
 
 
 async def _ask_clock(rt: Runtime, market: Market) -> int:

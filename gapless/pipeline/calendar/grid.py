@@ -45,8 +45,13 @@ def cells_for(days: int) -> Cells:
 
 @dataclass(frozen=True, slots=True)
 class Strip:
-    """Consecutive days in seven rows, Monday first: `[first_day, end_day)`, named by its year or not at all."""
+    """Consecutive days in seven rows, Monday first: `[first_day, end_day)`, named by its year or not at all.
 
+    Attributes:
+        origin_day: the day that lies in the first column, so that strips of several years stand month below month.
+    """
+
+    origin_day: int
     first_day: int
     end_day: int
     name: str
@@ -56,7 +61,7 @@ class Strip:
         return self.column(self.end_day - 1) + 1
 
     def column(self, day: int) -> int:
-        return (day + 3) // 7 - (self.first_day + 3) // 7
+        return (day + 3) // 7 - (self.origin_day + 3) // 7
 
     def months(self) -> Iterator[tuple[int, date]]:
         """The first day on the strip of each month."""
@@ -82,9 +87,7 @@ def row_of(day: int) -> int:
 def strips(first_day: int, end_day: int) -> tuple[Strip, ...]:
     """One strip, or one for each year when the days are too many for a line of weeks."""
     if end_day - first_day <= _DAYS_OF_ONE_STRIP:
-        return (Strip(first_day, end_day, ""),)
+        return (Strip(first_day, first_day, end_day, ""),)
     years = range(date_of(first_day).year, date_of(end_day - 1).year + 1)
-    return tuple(
-        Strip(max(first_day, day_of(date(year, 1, 1))), min(end_day, day_of(date(year + 1, 1, 1))), str(year))
-        for year in years
-    )
+    bounds = [(day_of(date(year, 1, 1)), day_of(date(year + 1, 1, 1)), str(year)) for year in years]
+    return tuple(Strip(begin, max(first_day, begin), min(end_day, end), name) for begin, end, name in bounds)

@@ -137,7 +137,7 @@ def _panel(
             at_x, at_y = left + strip.column(day) * cells.pitch, upper + row_of(day) * cells.pitch
             sheet.boxes.append(Box(at_x, at_y, cells.side, cells.side, paint.fill, _told(panel, day, kind)))
             if kind >= DayClass.ALLOWED and panel.unfillable[day - panel.first_day]:
-                mark = round(cells.side * 0.4)
+                mark = max(4, round(cells.side * 0.4))
                 sheet.boxes.append(Box(at_x, at_y, mark, mark, colours[DayClass.OUTAGE].fill))
             if cells.numbered:
                 middle = at_x + cells.side / 2

@@ -1,5 +1,4 @@
--- The open times of some symbols' bars in one interval with first <= ts < last, in seconds since 1970, in no promised
--- order. See ohlcv_opens.
+-- The open times (seconds since 1970) of some symbols' bars with first <= ts < last, in no promised order.
 SELECT symbol, TIMESTAMPDIFF(SECOND, '1970-01-01', ts)
 FROM ohlcv
 WHERE symbol IN %(symbols)s AND `interval` = %(interval)s
