@@ -19,6 +19,7 @@ BENCHMARKS = {
     "loader": "the loader against executemany, to_sql and server-side LOAD DATA, on both servers",
     "spec_query": "the specification's query at 20 M rows, on both servers",
     "backfill": "archive files to MySQL and lake, against the loader and other projects; memory, re-run",
+    "gap_diff": "a day of 600 perpetuals compared with the exchange; the look at the stores against a bare count",
     "hourly_dag": "the whole hourly DAG in Airflow, 600 perpetuals in six intervals",
 }
 LIMIT_S = 900

@@ -65,6 +65,11 @@ class Day600:
         """The environment that makes another process work on it."""
         return {**os.environ, **{f"GAPLESS_{name.upper()}": str(value) for name, value in self.settings.items()}}
 
+    @property
+    def window(self) -> tuple[str, ...]:
+        """The day and its series as options of the command line."""
+        return "--start", "2026-11-14", "--end", "2026-11-15", "--market", "um", "--symbols", "all:USDT"
+
     def command(self, *options: str) -> Ran:
         """`gapless OPTIONS --json` as a process of its own."""
         return run_process([sys.executable, "-m", "gapless", *options, "--json"], self.environment, self.exchange)
@@ -94,8 +99,8 @@ def run_process(command: list[str], environment: dict[str, str], exchange: Repli
     Not by `ru_maxrss`: a child inherits that from this process, which is larger.
     """
     before, began, peak = cpu_s(exchange.process.pid), time.perf_counter(), 0
-    with tempfile.TemporaryFile() as out:
-        process = subprocess.Popen(command, stdout=out, env=environment, cwd=ROOT)
+    with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as log:
+        process = subprocess.Popen(command, stdout=out, stderr=log, env=environment, cwd=ROOT)
         while True:
             pid, status, usage = os.wait4(process.pid, os.WNOHANG)
             if pid:
@@ -105,9 +110,12 @@ def run_process(command: list[str], environment: dict[str, str], exchange: Repli
         process.returncode = os.waitstatus_to_exitcode(status)
         seconds = time.perf_counter() - began
         out.seek(0)
-        text = out.read()
+        log.seek(0)
+        text, lines = out.read(), log.read().decode(errors="replace").splitlines()
     replica_s = cpu_s(exchange.process.pid) - before
-    report = json.loads(text) if text.strip() else {}
+    if not text.strip():
+        raise SystemExit(f"{' '.join(command)} ended with {process.returncode} and no report: {lines[-3:]}")
+    report = json.loads(text)
     return Ran(process.returncode, seconds, usage.ru_utime + usage.ru_stime, replica_s, peak, report)
 
 
@@ -128,11 +136,11 @@ def cpu_s(pid: int) -> float:
 
 def bars_of(seed: str, count: int, window: Window, now_ms: int) -> Iterator[pa.Table]:
     """The generated market's bars of `count` perpetuals in the window, some symbols at a time, as a REST reader has
-    them; those without any are left out."""
+    them; those that trade."""
     parser = argparse.ArgumentParser()
     add_arguments(parser)
     source = build(parser.parse_args(["--generate", seed, "--symbols", str(count)])).source
-    names = sorted(source.symbols(Market.UM, now_ms))
+    names = sorted(name for name, told in source.symbols(Market.UM, now_ms).items() if told["status"] == "TRADING")
     for at in range(0, len(names), _SYMBOLS_A_LOAD):
         payloads: list[Payload] = []
         for raw_symbol in names[at : at + _SYMBOLS_A_LOAD]:
@@ -186,7 +194,7 @@ def _days(servers: Iterator[BenchServer], exchange: ReplicaHandle, symbols: int,
             home = Path(folder)
             began = time.perf_counter()
             names, rows = fill(server, seed, symbols)
-            settings = {
+            settings: dict[str, Any] = {
                 "mysql_url": server.db.engine.url.set(drivername="mysql").render_as_string(hide_password=False),
                 "var_dir": home / "var",
                 "lake_uri": f"file://{home}/lake",
