@@ -9,7 +9,7 @@ import msgspec
 from airflow.sdk.exceptions import AirflowFailException
 
 from gapless.errors import NotYet
-from gapless_airflow.runs import link, run_id
+from gapless_airflow.runs import link, run_id, show_pages
 from gapless_airflow.steps import LISTED, failure_line, from_xcom, step, to_xcom
 from gapless_airflow.windows import day
 
@@ -148,7 +148,7 @@ def verdict(context: Mapping[str, Any], ruled: object, expected: object) -> Any:
             detail={"broken": list(found.broken[:HANDED_ON]), "bad": list(found.bad[:HANDED_ON])},
             link=link(context),
         )
-    print(f"pages: {pages}")
+    show_pages(pages)
     for line in found.warnings[:LISTED]:
         print(f"warning: {line}")
     if said is not None:

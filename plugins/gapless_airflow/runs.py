@@ -1,11 +1,14 @@
-"""What tasks say of the run they belong to: where a person finds it, and what names it in the books."""
+"""What tasks say of the run they belong to: where a person finds it, what names it in the books, who was told."""
 
 from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
+
+if TYPE_CHECKING:
+    from gapless.pipeline.paging import PagesReport
 
 
 def run_id(context: Mapping[str, Any]) -> str:
@@ -26,3 +29,10 @@ def link(context: Mapping[str, Any]) -> str:
 def identity(context: Mapping[str, Any], *parts: object) -> str:
     """A sha256 (hex) of the run and `parts`: the same at every try, so that what is entered again replaces itself."""
     return hashlib.sha256("\n".join([run_id(context), *map(str, parts)]).encode()).hexdigest()
+
+
+def show_pages(report: PagesReport) -> None:
+    """Who was told of what, in the task's log. A receiver that is away fails nothing: it is told at the next run."""
+    print(f"pages: {report.sent} sent, {report.resolved} resolved, {report.open} open, {report.unpaged} untold")
+    for error in report.errors:
+        print(f"  not told: {error}")

@@ -12,7 +12,7 @@ from airflow.sdk.exceptions import AirflowFailException
 
 from gapless.domain.datasets import Dataset
 from gapless.errors import ExchangeError, NotYet, RateLimited
-from gapless_airflow.runs import identity, link
+from gapless_airflow.runs import identity, link, show_pages
 from gapless_airflow.steps import LISTED, all_from_xcom, failure_line, from_xcom, step, to_xcom
 from gapless_airflow.windows import day
 
@@ -152,8 +152,7 @@ def report(context: Mapping[str, Any], planned: Any, compared: Any, repaired: An
                 show(reports[dataset], f"{dataset} {window}, against the exchange")
             unseen = [part for part in lost if part.dataset is dataset]
             _enter(runtime, context, window, dataset, reports.get(dataset), lost=len(unseen))
-        pages = tell_of_gaps(runtime)
-    print(f"pages: {pages}")
+        show_pages(tell_of_gaps(runtime, link=link(context)))
     fail_unless_true(window, reports, lost, repair_ended=repaired is not None)
     counts = to_xcom(msgspec.structs.replace(summed(reports.values()), gaps=(), errors=()))
     return {**counts, "datasets": [str(dataset) for dataset in reports]}

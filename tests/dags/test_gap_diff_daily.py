@@ -16,6 +16,7 @@ from gapless.domain.datasets import Dataset
 from gapless.domain.receipts import Failure
 from gapless.domain.window import Window
 from gapless.errors import Banned, GaplessError, NotYet, OriginMismatch, StorageError
+from gapless.pipeline.paging import PagesReport
 from gapless.pipeline.reconcile.request import DiffPlan, DiffRequest, GapReport, GapRow
 from gapless.storage.mysql.checks import CheckRun
 
@@ -74,9 +75,10 @@ class Engine:
     def put_check(self, db: object, run: CheckRun) -> None:
         self.checks = [check for check in self.checks if check.identity != run.identity] + [run]
 
-    def tell_of_gaps(self, rt: object) -> str:
+    def tell_of_gaps(self, rt: object, *, link: str) -> PagesReport:
+        assert "/dags/gap_diff_daily/runs/" in link
         self.told += 1
-        return "nobody to tell"
+        return PagesReport(errors=("PagerDuty did not answer",))
 
 
 @pytest.fixture

@@ -15,6 +15,7 @@ from gapless.config import Settings
 from gapless.domain.receipts import Failure
 from gapless.domain.window import Window
 from gapless.errors import ConfigError, GaplessError, StorageError
+from gapless.pipeline.paging import PagesReport
 from gapless.pipeline.quality.rules import RulesReport
 from gapless.quality.daily.findings import RULES, SEVERITIES, Finding
 from gapless.quality.expectations import ExpectationsReport, RuleFailure, SuiteResult
@@ -102,9 +103,9 @@ class Checks:
         self.swept += 1
         return 2
 
-    def tell(self, rt: object, key: str, *, bad: bool, summary: str, detail: dict[str, Any], link: str) -> str:
+    def tell(self, rt: object, key: str, *, bad: bool, summary: str, detail: dict[str, Any], link: str) -> PagesReport:
         self.pages.append((key, bad, summary, detail))
-        return "told"
+        return PagesReport()
 
     def read_checks(self, db: object, **_: object) -> list[CheckRun]:
         return self.on_record
