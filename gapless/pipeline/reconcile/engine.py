@@ -153,6 +153,7 @@ class BarComparison:
             self._on_slab(one.slab, await self._result(one))
         finally:
             self._room.release()
+            pa.default_memory_pool().release_unused()  # or what Arrow keeps grows with every slab
 
     async def _result(self, one: _Arriving) -> SlabResult:
         slab = one.slab

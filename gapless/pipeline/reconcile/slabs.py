@@ -10,8 +10,8 @@ from gapless.domain.datasets import Dataset
 from gapless.domain.window import DAY_MS, Window
 from gapless.pipeline.backfill.pieces import Piece
 
-SLAB_ROWS = 120_000
-"""Rows that are in memory twice, as stored and as the exchange has them: about sixty symbols' day, six intervals."""
+SLAB_ROWS = 60_000
+"""Rows that are in memory twice, as stored and as the exchange has them: about thirty symbols' day, six intervals."""
 
 _FUNDING_STEP_MS = 3_600_000  # at most so many settlements
 
