@@ -12,6 +12,7 @@ import pytest
 from gapless.config import load_settings
 from tests.dags.test_etl_for_real import watch
 from tests.fixtures.mysql import Server, fresh_database
+from tests.fixtures.pager import ROUTING_KEY, EventsReceiver
 from tests.fixtures.replica import ReplicaHandle
 from tests.pipeline.conftest import Installation, mysql_url
 
@@ -145,3 +146,41 @@ def test_planted_holes_changes_and_extras_are_repaired_and_told(
     assert '"filled":1' in result["futures_metrics"]
     missing = installation.rows("SELECT labels, total FROM counter WHERE name = 'missing_bars' ORDER BY labels")
     assert '{"interval":"1d"}' in dict(missing)
+
+
+def test_a_hole_that_cannot_be_filled_is_red_and_paged_once_until_it_is_filled(
+    installation: Installation,
+    diff: Diff,
+    events_receiver: EventsReceiver,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setenv("GAPLESS_PAGERDUTY_URL", events_receiver.url)
+    monkeypatch.setenv("GAPLESS_PAGERDUTY_ROUTING_KEY", ROUTING_KEY)
+    # One hour of the perpetual whose high is below its low, however often it is asked for.
+    broken = {"row": "2026-11-14T07:00", "field": "high", "value": "0.1"}
+    installation.exchange.faults(
+        {"match": {"path": "/fapi/v1/klines", "symbol": "BTCUSDT", "interval": "1h"}, "action": {"alter": broken}}
+    )
+    capfd.readouterr()
+    assert diff().state == "failed"
+    said = "".join(capfd.readouterr())
+    assert "ohlcv: 1 missing of 3,710 compared" in said
+    assert "BTC/USDT:USDT 1h 2026-11-14T07:00:00Z..2026-11-14T08:00:00Z (1)" in said
+    assert ROUTING_KEY not in said
+    gap = installation.rows("SELECT symbol, `interval`, state, attempts FROM data_gap_log WHERE state <> 'filled'")
+    assert gap == [(PERP, "1h", "failed", 3)]
+    [event] = events_receiver.events
+    assert event["event_action"] == "trigger"
+    assert any("/dags/gap_diff_daily/runs/" in link["href"] for link in event["links"])
+    assert checks(installation) == {"ohlcv": "dirty", "funding_rate": "clean", "futures_metrics": "clean"}
+
+    assert diff().state == "failed", "it is still missing"
+    assert [incident.called for incident in events_receiver.incidents.values()] == [1], "nobody is called twice"
+
+    installation.exchange.faults()
+    assert diff().state == "success"
+    assert [incident.open for incident in events_receiver.incidents.values()] == [False]
+    assert installation.rows("SELECT COUNT(*) FROM ohlcv WHERE symbol = 'BTC/USDT:USDT' AND `interval` = '1h'") == [
+        (24,)
+    ]
