@@ -57,6 +57,7 @@ def run(args: argparse.Namespace) -> int:
     from gapless.config import settings
     from gapless.domain.datasets import Dataset
     from gapless.domain.interval import parse_intervals
+    from gapless.pipeline.paging import tell_of_gaps
     from gapless.pipeline.reconcile.plan import plan_diff
     from gapless.pipeline.reconcile.request import ATTEMPTS, DiffRequest
     from gapless.pipeline.reconcile.run import run_diff
@@ -87,6 +88,10 @@ def run(args: argparse.Namespace) -> int:
                 rounds=ATTEMPTS if args.fill else 1,
                 on_progress=progress.count,
             )
+        if args.fill:
+            pages = tell_of_gaps(rt)
+            for error in pages.errors:
+                print(f"page not sent: {error}", file=sys.stderr)
     if args.json:
         print_json(report)
     else:

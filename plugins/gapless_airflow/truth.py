@@ -11,6 +11,7 @@ from airflow.sdk import get_current_context
 from airflow.sdk.exceptions import AirflowFailException
 
 from gapless.domain.datasets import Dataset
+from gapless.domain.window import HOUR_MS
 from gapless.errors import ExchangeError, NotYet, RateLimited
 from gapless_airflow.runs import identity, link, show_pages
 from gapless_airflow.steps import LISTED, all_from_xcom, failure_line, from_xcom, step, to_xcom
@@ -44,8 +45,15 @@ def requests(window: Window) -> list[DiffRequest]:
     """What a run compares: every dataset of the watchlist in the window, and what is still open in the gap log."""
     from gapless.pipeline.reconcile.request import DiffRequest
 
+    # Metrics are settled a quarter of an hour after their time: the last ones of a day are compared a day later.
+    early_ms = {Dataset.METRICS: HOUR_MS}
     return [
-        DiffRequest(dataset=dataset, start_ms=window.start_ms, end_ms=window.end_ms, open_gaps=True)
+        DiffRequest(
+            dataset=dataset,
+            start_ms=window.start_ms - early_ms.get(dataset, 0),
+            end_ms=window.end_ms,
+            open_gaps=True,
+        )
         for dataset in DATASETS
     ]
 
@@ -60,7 +68,8 @@ def plan(context: Mapping[str, Any]) -> list[Any]:
             planned = plan_diff(runtime, request)
             print(request)
             print(
-                f"  {planned.series:,} series, {planned.rows:,} rows, {planned.open_gaps:,} open gaps:"
+                f"  {planned.series:,} series, {planned.rows:,} rows ({planned.lacking:,} of them not stored),"
+                f" {planned.open_gaps:,} open gaps:"
                 f" {planned.requests:,} requests, weight {planned.weight:,}, {planned.pool_requests:,} of pools,"
                 f" at least {planned.minutes:.1f} minutes of the exchange's budget"
             )

@@ -14,8 +14,9 @@ from gapless.exchanges.binance.funding_of_all import bulk_pays, bulk_requests
 from gapless.exchanges.binance.metrics import ENDPOINTS
 from gapless.exchanges.binance.paging import plan_pages
 from gapless.exchanges.binance.series_rest import FUNDING_POOL, FUTURES_DATA_POOL, METRICS_PAGE, POOLS
-from gapless.pipeline.backfill.pieces import Piece
+from gapless.pipeline.backfill.pieces import Piece, Series
 from gapless.pipeline.reconcile.bars import wanted_series
+from gapless.pipeline.reconcile.local import scan
 from gapless.pipeline.reconcile.request import DiffPlan, DiffRequest
 from gapless.pipeline.reconcile.run import pieces_of
 from gapless.pipeline.reconcile.series import trading
@@ -45,9 +46,16 @@ def plan_diff(rt: Runtime, request: DiffRequest) -> DiffPlan:
         most, window_ms = POOLS[FUNDING_POOL if request.dataset is Dataset.FUNDING else FUTURES_DATA_POOL]
         minutes += pool / (most * share) * window_ms / 60_000
     window = found.window
+    lacking = 0
+    if request.dataset is Dataset.OHLCV:
+        stretches: dict[Window, list[Series]] = defaultdict(list)
+        for piece in pieces:
+            stretches[piece.window].append(piece.series)
+        lacking = sum(len(o) for over, series in stretches.items() for o in scan(rt, series, over).values())
     return DiffPlan(
         series=len({(piece.series.symbol, piece.series.label) for piece in pieces}),
         rows=sum(rows_of(piece) if piece.series.step_ms is None else len(piece.expected) for piece in pieces),
+        lacking=lacking,
         open_gaps=sum(1 for piece in pieces if window is None or not window.intersect(piece.window)),
         requests=requests,
         weight=weight,

@@ -51,6 +51,7 @@ class DiffPlan(msgspec.Struct, frozen=True):
 
     Attributes:
         series: symbols times intervals that live in the window. rows: grid points to compare; of funding an estimate.
+        lacking: of these, bars that neither store holds, by a look at the stores alone; other datasets: 0.
         open_gaps: stretches of the gap log that are compared besides.
         requests, weight: of REST, at the cheapest page sizes; `pool_requests` those of pools outside the weight.
         minutes: how long the exchange's budget makes them last, at the configured share.
@@ -58,6 +59,7 @@ class DiffPlan(msgspec.Struct, frozen=True):
 
     series: int = 0
     rows: int = 0
+    lacking: int = 0
     open_gaps: int = 0
     requests: int = 0
     weight: int = 0

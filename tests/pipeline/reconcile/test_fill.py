@@ -241,7 +241,7 @@ def test_the_command_fills_and_says_what_it_did(installation: Installation, repl
         connection.exec_driver_sql("DELETE FROM ohlcv WHERE ts BETWEEN '2026-11-10 10:00:00' AND '2026-11-10 11:00:00'")
     arguments = ("gaps", "--start", "2026-11-10", "--end", "2026-11-11", "--symbols", BTC, "--intervals", "15m")
     status, plan, _ = installation.command(*arguments, "--plan")
-    assert (status, plan["series"], plan["rows"], plan["weight"]) == (0, 1, 96, 1)
+    assert (status, plan["series"], plan["rows"], plan["lacking"], plan["weight"]) == (0, 1, 96, 5, 1)
     status, report, _ = installation.command(*arguments)
     assert (status, report["missing"], report["filled"]) == (1, 5, 0)
     status, report, error = installation.command(*arguments, "--fill")
