@@ -117,7 +117,7 @@ class PagerError(GaplessError):
     """A receiver of pages did not take an event.
 
     Attributes:
-        away: it did not answer, or only that it could not, and may take the same later; otherwise it refused this event.
+        away: it did not answer, or only that it could not; it may take the same later. Else it refused this event.
     """
 
     kind = "pager"
