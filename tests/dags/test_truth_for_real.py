@@ -184,3 +184,19 @@ def test_a_hole_that_cannot_be_filled_is_red_and_paged_once_until_it_is_filled(
     assert installation.rows("SELECT COUNT(*) FROM ohlcv WHERE symbol = 'BTC/USDT:USDT' AND `interval` = '1h'") == [
         (24,)
     ]
+
+
+def test_a_day_that_was_compared_is_judged_and_its_report_can_be_read(
+    installation: Installation, diff: Diff, dags: dict[str, Any], capfd: pytest.CaptureFixture[str]
+) -> None:
+    assert diff().state == "success"
+    capfd.readouterr()
+    run = dags["quality_daily"].test(run_after=diff.moment, logical_date=None)
+    said = "".join(capfd.readouterr())
+    assert run.state == "success", said[-5000:]
+    assert "diff of ohlcv 2026-11-14T00:00:00Z..2026-11-15T00:00:00Z: clean" in said
+    kept = installation.rows("SELECT kind, state FROM check_run WHERE kind <> 'gap_diff' ORDER BY kind")
+    assert [kind for kind, _ in kept] == ["expectations", "rules"]
+    pages = list((installation.settings.data_docs_dir).rglob("index.html"))
+    assert pages, "the data docs are built"
+    assert any("/dags/quality_daily/runs/" in page.read_text() for page in pages), "each verdict links to its run"
