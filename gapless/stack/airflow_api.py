@@ -103,11 +103,17 @@ class AirflowApi:
         return found
 
     def log_lines(self, dag_id: str, run_id: str, task: Mapping[str, Any]) -> list[str]:
-        """The log of a task instance's last try, one message a line."""
+        """The log of a task instance's last try, one message a line; of an error also what it says."""
         path = f"/dags/{quote(dag_id)}/dagRuns/{quote(run_id)}/taskInstances/{quote(task['task_id'])}"
         path += f"/logs/{max(1, task['try_number'])}?full_content=true&map_index={task['map_index']}"
         content = self.call("GET", path)["content"]
-        return [entry["event"] if isinstance(entry, dict) else str(entry) for entry in content]
+        return [line for entry in content for line in _lines(entry)]
+
+    def token(self) -> str:
+        """The token of the login, asked for once; it opens the API and the pages of plugins."""
+        if self._token is None:
+            self._token = str(self._send("POST", "/auth/token", self._login, {})["access_token"])
+        return self._token
 
     def call(self, method: str, path: str, body: Mapping[str, object] | None = None) -> Any:
         """One request below `/api/v2`, logged in.
@@ -117,9 +123,7 @@ class AirflowApi:
             GaplessError: it did not answer.
         """
         try:
-            if self._token is None:
-                self._token = self._send("POST", "/auth/token", self._login, {})["access_token"]
-            return self._send(method, f"/api/v2{path}", body, {"Authorization": f"Bearer {self._token}"})
+            return self._send(method, f"/api/v2{path}", body, {"Authorization": f"Bearer {self.token()}"})
         except OSError as error:
             raise GaplessError(f"Airflow at {self._url} did not answer {method} {path}: {error}") from None
 
@@ -136,3 +140,11 @@ class AirflowApi:
         except urllib.error.HTTPError as error:
             said = error.read().decode(errors="replace")[:300]
             raise AirflowRefused(f"Airflow refused {method} {path}: HTTP {error.code} {said}", error.code) from None
+
+
+def _lines(entry: object) -> list[str]:
+    """A log entry as Airflow gives it: a text, or a structure whose errors stand apart from its event."""
+    if not isinstance(entry, dict):
+        return [str(entry)]
+    errors = entry.get("error_detail") or []
+    return [str(entry["event"]), *(line for error in errors for line in f"{error.get('exc_value', '')}".splitlines())]

@@ -244,7 +244,7 @@ class NativeStack:
             if servers.redis:
                 work.append(pool.submit(self._redis, servers.redis))
             if servers.replica_url:
-                work.append(pool.submit(self._replica, servers.replica_url))
+                work.append(pool.submit(self._answers, "replica", f"{servers.replica_url}/api/v3/ping"))
         for part in work:
             part.result()
 
@@ -287,22 +287,23 @@ class NativeStack:
                 self._supervisor.start_service("redis")
             redis.wait_ready(60)
 
-    def _replica(self, url: str, timeout_s: float = 60) -> None:
-        self._supervisor.start_service("replica")
+    def _answers(self, name: str, url: str, timeout_s: float = 60) -> None:
+        """Start a service of ours and wait until it answers with success."""
+        self._supervisor.start_service(name)
         deadline = time.monotonic() + timeout_s
         while True:
-            with suppress(OSError), _DIRECT.open(f"{url}/api/v3/ping", timeout=5):
+            with suppress(OSError), _DIRECT.open(url, timeout=5):
                 return
-            self._supervisor.check_alive("replica")
+            self._supervisor.check_alive(name)
             if time.monotonic() > deadline:
-                raise StorageError(f"the replica does not answer: {self._supervisor.log_tail('replica')}")
+                raise StorageError(f"{name} does not answer at {url}: {self._supervisor.log_tail(name)}")
             time.sleep(0.1)
 
     def _start_airflow(self, servers: Servers, keys: Keys, timeout_s: float = 240) -> None:
         servers.airflow.prepare()
         if not all(self._runs(name) for name in COMPONENTS):
             self._say("starting Airflow")
-        for name in COMPONENTS:
+        for name in ("metrics", *COMPONENTS):
             self._supervisor.start_service(name)
         api = AirflowApi(servers.airflow.url, LOGIN, keys.airflow_login)
         deadline = time.monotonic() + timeout_s
@@ -318,6 +319,8 @@ class NativeStack:
             time.sleep(0.25)
         for name, (description, slots) in POOLS.items():
             api.ensure_pool(name, slots, description)
+        # Ready long before Airflow is; what it measures may be away, and then it says so.
+        self._answers("metrics", f"{servers.metrics_url}/healthz")
 
     def _unhealthy(self, api: AirflowApi) -> list[str]:
         unhealthy = api.unhealthy()

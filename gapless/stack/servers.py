@@ -11,13 +11,14 @@ from gapless.stack.environment import base_environment
 from gapless.stack.keys import Keys
 from gapless.stack.layout import Layout, Mode
 from gapless.stack.mariadb import PrivateMariaDB
+from gapless.stack.ports import LOOPBACK
 from gapless.stack.postgresql import PrivatePostgreSQL
 from gapless.stack.redis import PrivateRedis
 from gapless.stack.service import Service
 from gapless.stack.values import DATABASES, DEMO_SEED, MYSQL_USER, Needs, replica_url, stack_values
 
 AIRFLOW_ROLE = "airflow"
-PORT_NAMES = ("mariadb", "redis", "postgresql", "airflow", "replica")
+PORT_NAMES = ("mariadb", "redis", "postgresql", "airflow", "metrics", "replica")
 _SCHEMES = {"mariadb": "mysql", "redis": "redis", "postgresql": "postgresql"}
 
 
@@ -49,6 +50,7 @@ class Servers:
         self.redis = PrivateRedis(layout.redis, ports["redis"], keys.redis) if wanted.redis else None
         self.postgresql = PrivatePostgreSQL(layout.postgresql, ports["postgresql"], keys.postgresql)
         self.replica_url = replica_url(ports["replica"]) if wanted.replica else None
+        self.metrics_url = f"http://{LOOPBACK}:{ports['metrics']}"
         database = DATABASES[mode]
         self.values = stack_values(
             layout,
@@ -91,16 +93,19 @@ class Servers:
             )
             for name, command, run_as, stop_signal in databases
         ]
+        # Metrics read the books, so they get the settings of this start; the replica is the exchange and gets none.
+        own = [("metrics", ["metrics", "--serve"], self.base | self.values)]
         if self.replica_url:
-            gapless = str(Path(sys.executable).with_name("gapless"))
-            arguments = ["replica", "--generate", str(DEMO_SEED), "--port", str(ports["replica"])]
-            found.append(
-                Service(
-                    name="replica",
-                    command=(gapless, *arguments),
-                    environment=plain,
-                    folder=str(layout.root),
-                    url=self.replica_url,
-                )
+            own.append(("replica", ["replica", "--generate", str(DEMO_SEED)], plain))
+        gapless = str(Path(sys.executable).with_name("gapless"))
+        found += [
+            Service(
+                name=name,
+                command=(gapless, *words, "--port", str(ports[name])),
+                environment=environment,
+                folder=str(layout.root),
+                url=url_of(name, ports),
             )
+            for name, words, environment in own
+        ]
         return [*found, *self.airflow.services()]
