@@ -21,6 +21,7 @@ TOGETHER_MS = HOUR_MS
 
 RUNBOOK = "docs/runbooks/gap.md"
 _LISTED = 20
+_DATASET_OPTION = {str(Dataset.FUNDING): " --dataset funding", str(Dataset.METRICS): " --dataset metrics"}
 _CAUSE_SHOWN = 200
 
 
@@ -91,8 +92,8 @@ def describe(page: StoredPage, gaps: Sequence[Gap], cause: str) -> StoredPage:
     }
     if len(gaps) > _LISTED:
         facts["more gaps"] = len(gaps) - _LISTED
-    if first.dataset == Dataset.OHLCV:
-        facts["try again"] = f"gapless gaps --start {start} --end {end} --symbols {_symbols(gaps)} --fill"
+    dataset = _DATASET_OPTION.get(first.dataset, "")
+    facts["try again"] = f"gapless gaps --start {start} --end {end}{dataset} --symbols {_symbols(gaps)} --fill"
     return replace(page, summary=summary, detail=changed(page.detail, facts=facts))
 
 

@@ -92,7 +92,19 @@ def test_a_page_says_what_is_left_of_it() -> None:
 def test_funding_has_rows_and_no_interval() -> None:
     [(page, _)] = told([gap(BTC, dataset="funding_rate", interval="")], [])
     assert "binance funding_rate: 1 missing row of BTC/USDT:USDT could not" in page.summary
-    assert "try again" not in page.detail.facts
+    assert page.detail.facts["try again"] == (
+        "gapless gaps --start 2026-11-15T11:00:00Z --end 2026-11-15T12:00:00Z --dataset funding --symbols BTC/USDT:USDT --fill"
+    )
+
+
+def test_the_command_that_a_page_proposes_is_one() -> None:
+    from gapless.cli import _parser
+
+    many = [gap(f"C{number}/USDT:USDT") for number in range(30)]
+    for gaps in ([gap(BTC)], many, [gap(BTC, dataset="futures_metrics", interval="")]):
+        [(page, _)] = told(gaps, [])
+        words = page.detail.facts["try again"].split()[1:]
+        assert _parser(words).parse_args(words).fill
 
 
 CAUSES = ("the exchange has it", "the exchange could not be asked: a", "the exchange could not be asked: b", "")
