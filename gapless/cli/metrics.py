@@ -12,6 +12,8 @@ from collections.abc import Callable
 from gapless.cli.arguments import Subparsers, command
 
 DEFAULT_PORT = 9464
+_ONCE_S = 60.0
+"""How long the database may take for a single look, which has nothing to go by from the look before."""
 
 _EXAMPLE = """\
   gapless metrics
@@ -40,7 +42,7 @@ def run(args: argparse.Namespace) -> int:
     from gapless.config import settings
     from gapless.errors import ConfigError, GaplessError
     from gapless.monitoring.exposition import exposition
-    from gapless.pipeline.metrics import ExchangeTime, Exporter, open_for_scrapes
+    from gapless.pipeline.metrics import PATIENCE_S, ExchangeTime, Exporter, open_for_scrapes
 
     if args.port is not None and not args.serve:
         raise ConfigError("--port says where to serve: add --serve")
@@ -50,7 +52,7 @@ def run(args: argparse.Namespace) -> int:
 
     clock = ExchangeTime()
     with open_for_scrapes(settings(), say=say) as rt:
-        exporter = Exporter(rt, clock)
+        exporter = Exporter(rt, clock, patience_s=PATIENCE_S if args.serve else _ONCE_S)
         try:
             if args.serve:
                 with clock.kept(rt):

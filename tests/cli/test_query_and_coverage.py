@@ -187,3 +187,48 @@ def test_coverage_of_a_name_that_nobody_knows_is_status_1(gapless: Gapless) -> N
 
 def test_coverage_needs_its_window_the_right_way_round(gapless: Gapless) -> None:
     assert gapless("coverage", "--start", "2026-11-01", "--end", "2026-10-01")[0] == 2
+
+
+def test_coverage_by_month_counts_against_what_may_be_missing(gapless: Gapless) -> None:
+    window = ("--start", "2026-09-20", "--end", "2026-11-01")
+    status, out, _ = gapless("coverage", "--symbols", BTC, "--intervals", "1d", *window, "--json")
+    september, october = json.loads(out)["months"]
+    assert status == 0
+    assert (september["market"], september["interval"], september["month"]) == ("um", "1d", "2026-09")
+    assert (september["expected"], september["present"], september["missing"]) == (11, 11, 0)
+    assert (september["missing_percent"], september["within"]) == (0.0, True)
+    assert (october["expected"], october["present"], october["unfillable"], october["missing"]) == (31, 29, 0, 2)
+    assert (october["missing_percent"], october["percent"], october["within"]) == (6.451613, 93.548387, False)
+    status, out, _ = gapless("coverage", "--symbols", BTC, "--intervals", "1d", *window, "--monthly")
+    assert status == 0, "a picture, not a check"
+    assert "0.05 % may be missing" in out
+    assert "1 of 2 months are within it" in out
+    assert next(line for line in out.splitlines() if "2026-10" in line).split()[-2:] == ["NO", "│"]
+
+
+@pytest.mark.parametrize("name", ["days.svg", "days.png"])
+def test_coverage_draws_a_picture_beside_what_it_prints(gapless: Gapless, tmp_path: Path, name: str) -> None:
+    file = tmp_path / name
+    arguments = ("coverage", "--symbols", BTC, "--intervals", "1d", "--end", "2026-11-01", "--picture", str(file))
+    status, out, err = gapless(*arguments, "--json")
+    assert status == 0
+    assert json.loads(out)["series"][0]["symbol"] == BTC
+    assert f"drawn into {file}" in err
+    first = file.read_bytes()
+    assert gapless(*arguments)[0] == 0
+    assert file.read_bytes() == first
+    assert [each.name for each in tmp_path.iterdir() if each.is_file()] == [name]
+
+
+def test_a_picture_of_nothing_is_refused_and_leaves_no_file(gapless: Gapless, tmp_path: Path) -> None:
+    window = ("--start", "2016-01-01", "--end", "2016-02-01")
+    status, out, err = gapless("coverage", "--symbols", BTC, *window, "--picture", str(tmp_path / "x.svg"))
+    assert (status, out) == (1, "")
+    assert "nothing to draw" in err
+    assert [each for each in tmp_path.iterdir() if each.is_file()] == []
+
+
+def test_a_picture_of_no_known_form_is_wrong_usage(gapless: Gapless, tmp_path: Path) -> None:
+    status, out, err = gapless("coverage", "--picture", str(tmp_path / "x.jpg"))
+    assert (status, out) == (2, "")
+    assert "ends in .png or .svg" in err

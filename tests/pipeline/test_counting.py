@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from gapless.domain.grid import runs
 from gapless.domain.interval import Interval
 from gapless.domain.window import DAY_MS, Window, iso
-from gapless.pipeline.counting import CoveredSeries, StoredDays, examine, percent
+from gapless.pipeline.counting import Covered, CoveredSeries, StoredDays, examine, percent
 
 MONDAY = Window.of("2026-11-02", "2026-11-03")
 H4 = Interval.H4
@@ -31,14 +31,20 @@ def days(opens: set[int]) -> tuple[np.ndarray, np.ndarray]:
     return found, rows.astype(np.int64)
 
 
-def covered(
+def examined(
     interval: Interval, window: Window, lives: list[Window], mysql: set[int], lake: set[int], gaps: list[Known]
-) -> CoveredSeries:
+) -> Covered:
     """As the pipeline does it: counts of whole days, open times of ragged ones only."""
     stored = StoredDays(*days(mysql), *days(lake))
     ragged = set(stored.split(interval)[1].tolist())
     opens = np.array(sorted(at for at in mysql | lake if at // DAY_MS in ragged), np.int64)
-    return examine(interval, window, lives=lives, stored=stored, ragged=opens, gaps=gaps).series("X/USDT")
+    return examine(interval, window, lives=lives, stored=stored, ragged=opens, gaps=gaps)
+
+
+def covered(
+    interval: Interval, window: Window, lives: list[Window], mysql: set[int], lake: set[int], gaps: list[Known]
+) -> CoveredSeries:
+    return examined(interval, window, lives, mysql, lake, gaps).series("X/USDT")
 
 
 def opens(window: Window, interval: Interval = H4) -> set[int]:
@@ -150,7 +156,8 @@ def test_counting_by_days_agrees_with_counting_bars(
     alive = [stretch(pair, offset) for pair in list(pairwise(lives))[::2]]
     hot, cold = ({at for pair in held for at in Interval.H1.opens(stretch(pair))} for held in (mysql, lake))
     gaps = [Known(stretch(pair), "unfillable" if pair[0] % 2 else "open") for pair in pairwise(logged)]
-    found = covered(Interval.H1, asked, alive, hot, cold, gaps)
+    whole = examined(Interval.H1, asked, alive, hot, cold, gaps)
+    found = whole.series("X/USDT")
 
     due = {
         at
@@ -169,3 +176,11 @@ def test_counting_by_days_agrees_with_counting_bars(
     assert sum(gap.bars for gap in found.gaps) == len(named)
     assert [gap.start for gap in found.gaps] == sorted(gap.start for gap in found.gaps)
     assert all(gap.end > gap.start >= iso(Interval.H1.ceil(asked.start_ms)) for gap in found.gaps)
+
+    by_day = whole.days()
+    for number, counts in enumerate(zip(by_day.expected, by_day.present, by_day.unfillable, strict=True)):
+        on_day = [
+            {at for at in each if at // DAY_MS == by_day.first_day + number} for each in (due, due & stored, lost)
+        ]
+        assert tuple(counts) == tuple(map(len, on_day))
+    assert int(by_day.expected.sum()) == len(due), "and no other day has any"
