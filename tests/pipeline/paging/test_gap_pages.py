@@ -93,7 +93,8 @@ def test_funding_has_rows_and_no_interval() -> None:
     [(page, _)] = told([gap(BTC, dataset="funding_rate", interval="")], [])
     assert "binance funding_rate: 1 missing row of BTC/USDT:USDT could not" in page.summary
     assert page.detail.facts["try again"] == (
-        "gapless gaps --start 2026-11-15T11:00:00Z --end 2026-11-15T12:00:00Z --dataset funding --symbols BTC/USDT:USDT --fill"
+        "gapless gaps --start 2026-11-15T11:00:00Z --end 2026-11-15T12:00:00Z --dataset funding "
+        "--symbols BTC/USDT:USDT --fill"
     )
 
 
