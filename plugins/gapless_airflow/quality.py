@@ -24,8 +24,8 @@ HANDED_ON = 20
 """Findings, and failures of a suite, that go through XCom; all are in the books and in the report."""
 
 WHAT_TO_DO_BAD = """\
-What to do: open the data docs (side bar) or `gapless quality --day {day}`; look whether the exchange says the same:
-`gapless gaps --start {day} --fill` puts right what it does not. Then clear this run. docs/runbooks/quality.md"""
+What to do: open the data docs (side bar) for rows and rules. `gapless gaps --start {start} --end {end} --fill` puts
+right what the exchange says otherwise. Then clear this run. docs/runbooks/quality.md"""
 WHAT_TO_DO_BROKEN = """\
 What to do: nothing is known of the data yet. The check's own error stands above or in the log of the task that failed:
 correct the check, then clear that task with its downstream. docs/runbooks/quality.md"""
@@ -201,13 +201,19 @@ def message(window: Window, found: Judgement) -> str | None:
     if found.broken:
         lines += [f"check broken: {found.broken[0]}", *_more(found.broken), WHAT_TO_DO_BROKEN]
     if found.bad:
-        lines += [f"data bad: {found.bad[0]}", *_more(found.bad), WHAT_TO_DO_BAD.format(day=_name(window))]
+        lines += [f"data bad: {found.bad[0]}", *_more(found.bad), _what_to_do(window)]
     return "\n".join(lines) or None
 
 
 def _more(lines: Sequence[str]) -> list[str]:
     rest = [f"  {line}" for line in lines[1:LISTED]]
     return rest + ([f"  and {len(lines) - LISTED} more"] if len(lines) > LISTED else [])
+
+
+def _what_to_do(window: Window) -> str:
+    from gapless.domain.window import iso
+
+    return WHAT_TO_DO_BAD.format(start=iso(window.start_ms)[:10], end=iso(window.end_ms)[:10])
 
 
 def _name(window: Window) -> str:
