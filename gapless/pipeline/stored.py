@@ -12,7 +12,7 @@ import pyarrow as pa
 from gapless.domain.datasets import Dataset, Shape
 from gapless.domain.instrument import Market, market_of
 from gapless.domain.interval import ALL_INTERVALS, Interval
-from gapless.domain.keys import row_keys
+from gapless.domain.keys import Indices, row_keys
 from gapless.domain.receipts import Failure
 from gapless.domain.universe import by_market, resolve
 from gapless.domain.window import DAY_MS, Window, from_ms, month_start
@@ -154,12 +154,22 @@ def union_rows(shape: Shape, hot: pa.Table, cold: pa.Table) -> pa.Table:
     Bars of several intervals come shortest interval first.
     """
     hot_keys, cold_keys = row_keys(shape, [hot, cold], f"{shape.dataset} of two stores")
-    lacking = ~np.isin(cold_keys, hot_keys) if len(hot_keys) else np.ones(len(cold_keys), bool)
-    keys, rows = hot_keys, hot
-    if lacking.any():
-        keys = np.concatenate([hot_keys, cold_keys[lacking]])
-        rows = pa.concat_tables([hot, cold.filter(pa.array(lacking)) if not lacking.all() else cold])
-    return rows if (keys[1:] > keys[:-1]).all() else rows.take(np.argsort(keys, kind="stable"))
+    hot, hot_keys = _sorted(hot, hot_keys)
+    cold, cold_keys = _sorted(cold, cold_keys)
+    if len(hot_keys) and len(cold_keys):
+        places = np.searchsorted(hot_keys, cold_keys)
+        lacking = hot_keys[np.minimum(places, len(hot_keys) - 1)] != cold_keys
+        cold, cold_keys = cold.filter(pa.array(lacking)), cold_keys[lacking]
+    if not len(cold_keys):
+        return hot
+    return _sorted(pa.concat_tables([hot, cold]), np.concatenate([hot_keys, cold_keys]))[0]
+
+
+def _sorted(rows: pa.Table, keys: Indices) -> tuple[pa.Table, Indices]:
+    if (keys[1:] > keys[:-1]).all():
+        return rows, keys
+    order = np.argsort(keys, kind="stable")
+    return rows.take(order), keys[order]
 
 
 def day_of(month: SeriesMonth, place: int) -> Window:
