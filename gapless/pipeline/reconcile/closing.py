@@ -21,6 +21,7 @@ from gapless.pipeline.reconcile.request import ATTEMPTS, GapRow
 from gapless.pipeline.reconcile.slabs import Slab
 from gapless.pipeline.runtime import EXCHANGE
 from gapless.storage.mysql import Gap, read_gaps, record_gaps
+from gapless.storage.mysql.ledger import reopen_months
 
 NOT_STORED = "the exchange has it, the stores do not"
 BROKEN = "what the exchange has breaks a rule; it is in quarantine"
@@ -115,6 +116,9 @@ def close(
             mine = _unasked(piece, theirs.failed[key], held.get(key), known.get(key, ()), fill=fill, waits_s=waits_s)
             gaps += mine
             result.pieces.append(_failed(piece, theirs.failed[key]))
+    if fill:
+        touched = {_name(one.piece) for one in result.pieces if one.filled or one.quarantined}
+        reopen_months(stores.rt.db, slab.dataset, EXCHANGE, touched, slab.window.start_ms)
     result.noticed = record_gaps(
         stores.rt.db, gaps, within=within, exchange=EXCHANGE, dataset=str(slab.dataset)
     )  # fmt: skip
@@ -127,7 +131,11 @@ def _is_sure(one: SeriesFound, theirs: Theirs) -> bool:
 
 
 def _key(one: SeriesFound) -> Key:
-    return one.piece.series.symbol, one.piece.series.label
+    return _name(one.piece)
+
+
+def _name(piece: Piece) -> Key:
+    return piece.series.symbol, piece.series.label
 
 
 def _gaps_of(one: SeriesFound, known: Sequence[Gap], *, fill: bool, moved: bool, waits_s: Sequence[float]) -> list[Gap]:

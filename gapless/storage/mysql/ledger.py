@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import pyarrow as pa
-from sqlalchemy import Connection
+from sqlalchemy import Connection, tuple_, update
 
 from gapless.domain.instrument import Market
 from gapless.domain.schema import TIMESTAMP
@@ -78,6 +78,31 @@ def put_series_months(db: MySql, rows: Sequence[SeriesMonth]) -> None:
     columns["done_at"] = pa.array([row.done_ms for row in last], TIMESTAMP)
     table = pa.table(columns)
     db.run(what, lambda connection: replace_rows(connection, series_month.name, table, {}, what))
+
+
+def reopen_months(db: MySql, dataset: str, exchange: str, series: Collection[tuple[str, str]], month_ms: int) -> None:
+    """Call months partial again whose rows were changed by others than a history load: the next one counts them anew.
+
+    Args:
+        series: pairs of symbol and interval (empty where the dataset has none). Months not on record stay so.
+
+    Raises:
+        StorageError: the server did not take it for as long as retries last.
+    """
+    if not series:
+        return
+    table = series_month.c
+    statement = (
+        update(series_month)
+        .where(
+            table.dataset == str(dataset),
+            table.exchange == exchange,
+            table.month == from_ms(month_start(month_ms)).date(),
+            tuple_(table.symbol, table.interval).in_(sorted(series)),
+        )
+        .values(state="partial")
+    )
+    db.run(f"reopening {len(series)} months of {dataset}", lambda connection: connection.execute(statement))
 
 
 def read_series_months(

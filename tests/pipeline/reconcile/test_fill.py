@@ -56,6 +56,21 @@ def test_what_is_missing_or_different_is_put_right_in_both_stores(
     assert (again.clean, again.filled, again.restated) == (True, 0, 0)
 
 
+def test_a_backfill_after_a_repair_counts_the_month_anew(installation: Installation, replica: ReplicaHandle) -> None:
+    installation.backfill(*BORDER, intervals="15m")
+    with installation.db.engine.begin() as connection:
+        connection.exec_driver_sql("DELETE FROM ohlcv WHERE ts BETWEEN '2026-09-01 05:00:00' AND '2026-09-01 08:30:00'")
+    assert installation.rows("SELECT state, SUM(present) FROM series_month GROUP BY 1") == [("whole", 4 * 96)]
+    assert diff(installation, *BORDER, fill=True, intervals="15m").filled == 15
+    assert installation.rows("SELECT store, state FROM series_month ORDER BY 1") == [
+        ("lake", "whole"),
+        ("mysql", "partial"),
+    ]
+    report = installation.backfill(*BORDER, intervals="15m")
+    assert (report.bars_present, report.rows_loaded, report.gap_bars) == (4 * 96, 0, 0)
+    assert installation.rows("SELECT DISTINCT state FROM series_month") == [("whole",)]
+
+
 def test_holes_are_counted_once_however_often_they_are_found(
     installation: Installation, replica: ReplicaHandle
 ) -> None:
