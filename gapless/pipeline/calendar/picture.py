@@ -53,7 +53,7 @@ def draw(panels: Sequence[Panel], allowance: Allowance, *, until: str, exchange:
     classes = [classify(panel, allowance) for panel in panels]
     wide = _GUTTER + max(strip.columns for strip in rows) * cells.pitch
     width = max(wide, _LEAST_WIDTH)
-    captions = [list(_wrapped(_counts(panel), width)) for panel in panels]
+    captions = [list(_wrapped(_counts(panel), width, size=_PLAIN - 1)) for panel in panels]
     caption = (max(map(len, captions)) + 1) * _PLAIN * _LEADING
     high = caption + len(rows) * (_MONTHS + 7 * cells.pitch + 6)
     across = _across(len(panels), width, high)
@@ -156,12 +156,14 @@ def _rulers(sheet: _Sheet, strip: Strip, left: float, upper: float, cells: Cells
             y = upper + row * cells.pitch + cells.side / 2 + 3.5
             sheet.words.append(Words(left - 6, y, _WEEKDAYS[row], _SMALL, "end", fill=_GREY))
     months = list(strip.months())
+    year_told = strip.name
     for number, (day, each) in enumerate(months):
-        name = f"{each:%b}" if strip.name or (number and each.month > 1) else f"{each:%b %Y}"
+        name = f"{each:%b}" if year_told == f"{each:%Y}" else f"{each:%b %Y}"
         at = strip.column(day) * cells.pitch
-        ahead = strip.column(months[number + 1][0]) * cells.pitch if number + 1 < len(months) else at + 1000
+        ahead = strip.column(months[number + 1][0]) * cells.pitch if number + 1 < len(months) else math.inf
         if ahead - at >= width_of(name, _SMALL):
             sheet.words.append(Words(left + at, upper - 4, name, _SMALL, fill=_GREY))
+            year_told = f"{each:%Y}"
         if number:
             gap = (cells.pitch - cells.side) / 2
             points = tuple((left + x - gap, upper + y - gap) for x, y in strip.border(day, cells.pitch))

@@ -60,4 +60,4 @@ BACKGROUND = "#ffffff"
 
 def width_of(text: str, size: float, *, bold: bool = False) -> float:
     """About how wide a text is in that family: never much too little."""
-    return len(text) * size * (0.64 if bold else 0.56)
+    return len(text) * size * (0.7 if bold else 0.56)

@@ -163,3 +163,9 @@ def test_a_single_missing_bar_can_be_seen_in_ten_years_of_a_png(tmp_path: Path) 
 def test_a_picture_needs_a_form_and_a_folder(tmp_path: Path, name: str) -> None:
     with pytest.raises(ConfigError, match="--picture"):
         picture_path(str(tmp_path / name))
+
+
+def test_the_year_is_told_once_by_the_first_month_that_has_room() -> None:
+    scene = draw(panels("2025-11-25", "2026-06-01"), ALLOWANCE, until=UNTIL)
+    months = [each.text for each in scene.words if each.text[:3] in ("Nov", "Dec", "Jan", "Feb", "May")]
+    assert months == ["Dec 2025", "Jan 2026", "Feb", "May"] * 2
