@@ -20,6 +20,7 @@ BENCHMARKS = {
     "spec_query": "the specification's query at 20 M rows, on both servers",
     "backfill": "archive files to MySQL and lake, against the loader and other projects; memory, re-run",
     "gap_diff": "a day of 600 perpetuals compared with the exchange; the look at the stores against a bare count",
+    "quality": "a day of 600 perpetuals judged by rules and suites, import included",
     "hourly_dag": "the whole hourly DAG in Airflow, 600 perpetuals in six intervals",
 }
 LIMIT_S = 900

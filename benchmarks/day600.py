@@ -1,6 +1,7 @@
-"""One day of 600 USD-M perpetuals in six intervals, in a database of its own, beside the replica that it is equal to.
+"""One day of 600 USD-M perpetuals in six intervals, with funding and metrics, in a database of its own, beside the
+replica that it is equal to.
 
-The bars are the generated market's, made in this process and stored by the loader, so that a day stands in half a
+The rows are the generated market's, made in this process and stored by the loader, so that a day stands in half a
 minute: what is measured is not how it came there. Spot is not asked for anything.
 """
 
@@ -14,29 +15,44 @@ import subprocess
 import sys
 import tempfile
 import time
+import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from hashlib import sha256
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 
 from benchmarks.sql_servers import BenchServer, bench_servers
+from gapless.config import load_settings
+from gapless.domain.datasets import SHAPES, Dataset
 from gapless.domain.instrument import Market
 from gapless.domain.interval import ALL_INTERVALS
-from gapless.domain.schema import OHLCV, Source, sort_bars
+from gapless.domain.schema import OHLCV, sort_bars
+from gapless.domain.schema import Source as Code
 from gapless.domain.window import Window, parse_time
+from gapless.exchanges.binance.funding import read_funding_page, settlements
+from gapless.exchanges.binance.metrics import parse_metrics_zip
 from gapless.exchanges.binance.payloads import Payload, parse_klines
-from gapless.storage.mysql import Draft, Scope, load_bars
+from gapless.exchanges.binance.series_rows import Ledger
+from gapless.exchanges.binance.vision.objects import day_object
+from gapless.pipeline.instruments import refresh_market
+from gapless.pipeline.runtime import Runtime
+from gapless.storage.mysql import Draft, Scope, load_rows
 from replica.answer import rows_body
 from replica.command import add_arguments, build
 from replica.query import KlineQuery
+from replica.series_query import FundingQuery
+from replica.source import Source
 from tests.fixtures.replica import ReplicaHandle, start_replica
 
 SEED = "11"
 DAY = Window.of("2026-11-14", "2026-11-15")
 NOW = "2026-11-15T00:10:30"
+NOW_MS = parse_time(NOW)
 LIFTED = 10**8
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -134,43 +150,74 @@ def cpu_s(pid: int) -> float:
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
-def bars_of(seed: str, count: int, window: Window, now_ms: int) -> Iterator[pa.Table]:
-    """The generated market's bars of `count` perpetuals in the window, some symbols at a time, as a REST reader has
-    them; those that trade."""
+def made_market(seed: str, count: int) -> tuple[Source, dict[str, str]]:
+    """The replica's market in this process, and its perpetuals that trade: unified symbols by raw symbol."""
     parser = argparse.ArgumentParser()
     add_arguments(parser)
     source = build(parser.parse_args(["--generate", seed, "--symbols", str(count)])).source
-    names = sorted(name for name, told in source.symbols(Market.UM, now_ms).items() if told["status"] == "TRADING")
-    for at in range(0, len(names), _SYMBOLS_A_LOAD):
-        payloads: list[Payload] = []
-        for raw_symbol in names[at : at + _SYMBOLS_A_LOAD]:
-            symbol = f"{raw_symbol.removesuffix('USDT')}/USDT:USDT"
-            for interval in ALL_INTERVALS:
-                asked = KlineQuery(
-                    Market.UM, raw_symbol, str(interval), interval.ms, window.start_ms, window.end_ms - 1, 1500
-                )
-                body = rows_body(source.rows(asked, now_ms))
-                payloads.append(("binance", symbol, str(interval), body))
-        bars, rejected = parse_klines(payloads, Source.REST)
-        if rejected:
-            raise SystemExit(f"the replica's own bars cannot be read: {rejected[0]}")
-        yield sort_bars(bars.select(OHLCV.names))
+    told = source.symbols(Market.UM, NOW_MS)
+    names = sorted(name for name, symbol in told.items() if symbol["status"] == "TRADING")
+    return source, {name: f"{name.removesuffix('USDT')}/USDT:USDT" for name in names}
+
+
+def bars_of(source: Source, symbols: dict[str, str]) -> pa.Table:
+    """The day's bars as a REST reader has them."""
+    payloads: list[Payload] = []
+    for raw_symbol, symbol in symbols.items():
+        for interval in ALL_INTERVALS:
+            asked = KlineQuery(Market.UM, raw_symbol, str(interval), interval.ms, DAY.start_ms, DAY.end_ms - 1, 1500)
+            payloads.append(("binance", symbol, str(interval), rows_body(source.rows(asked, NOW_MS))))
+    bars, rejected = parse_klines(payloads, Code.REST)
+    if rejected:
+        raise SystemExit(f"the replica's own bars cannot be read: {rejected[0]}")
+    return sort_bars(bars.select(OHLCV.names))
+
+
+def funding_of(source: Source, symbols: dict[str, str]) -> pa.Table:
+    """The day's settlements as a REST reader has them."""
+    parts = []
+    for raw_symbol, symbol in symbols.items():
+        asked = FundingQuery(raw_symbol, DAY.start_ms, DAY.end_ms - 1, 1000)
+        ledger = Ledger.of(symbol)
+        read_funding_page(rows_body(source.series.funding(asked, NOW_MS)).decode(), ledger, raw_symbol, DAY)
+        parts.append(settlements(ledger, "binance", Code.REST, DAY).rows)
+    return pa.concat_tables(parts)
+
+
+def metrics_of(source: Source, symbols: dict[str, str]) -> pa.Table:
+    """The day's metrics as the archive has them."""
+    parts = []
+    for raw_symbol, symbol in symbols.items():
+        obj = day_object(Market.UM, "metrics", raw_symbol, None, DAY.start_ms)
+        packed = BytesIO()
+        with zipfile.ZipFile(packed, "w") as archive:
+            archive.writestr(obj.member, source.series.archive_csv("metrics", raw_symbol, DAY))
+        parts.append(parse_metrics_zip(packed.getvalue(), obj, exchange="binance", symbol=symbol).rows)
+    return pa.concat_tables(parts)
 
 
 def fill(server: BenchServer, seed: str, count: int) -> tuple[list[str], int]:
-    """Store the day; the symbols that have bars, and how many bars."""
-    symbols: list[str] = []
-    rows = 0
-    for number, table in enumerate(bars_of(seed, count, DAY, parse_time(NOW))):
-        names = table["symbol"].unique().to_pylist()
-        scope = Scope.product(names, [str(interval) for interval in ALL_INTERVALS])
-        draft = Draft(f"{number:016x}", "binance", Market.UM, DAY, scope, complete=True, digest="0" * 64)
-        load_bars(server.db, table, draft)
-        symbols += names
-        rows += table.num_rows
+    """Store the day; its symbols, and how many bars."""
+    source, symbols = made_market(seed, count)
+    names, rows = list(symbols), 0
+    intervals = {Dataset.OHLCV: [str(interval) for interval in ALL_INTERVALS]}
+    for at in range(0, len(names), _SYMBOLS_A_LOAD):
+        some = {name: symbols[name] for name in names[at : at + _SYMBOLS_A_LOAD]}
+        for dataset, make in (
+            (Dataset.OHLCV, bars_of),
+            (Dataset.FUNDING, funding_of),
+            (Dataset.METRICS, metrics_of),
+        ):
+            table = make(source, some)
+            scope = Scope.product(list(some.values()), intervals.get(dataset, [""]))
+            key = sha256(f"{dataset} {at}".encode()).hexdigest()[:16]
+            draft = Draft(key, "binance", Market.UM, DAY, scope, complete=True, digest="0" * 64, dataset=str(dataset))
+            load_rows(server.db, SHAPES[dataset], table, draft)
+            rows += table.num_rows if dataset is Dataset.OHLCV else 0
     with server.db.engine.connect() as connection:
-        connection.exec_driver_sql("ANALYZE TABLE ohlcv")
-    return symbols, rows
+        for dataset in Dataset:
+            connection.exec_driver_sql(f"ANALYZE TABLE {dataset}").all()
+    return list(symbols.values()), rows
 
 
 @contextmanager
@@ -204,4 +251,6 @@ def _days(servers: Iterator[BenchServer], exchange: ReplicaHandle, symbols: int,
                 "binance_vision_list_url": exchange.vision_list,
             }
             filled_s = time.perf_counter() - began
+            with Runtime.open(load_settings(**settings)) as rt:
+                refresh_market(rt, Market.UM)
             yield Day600(server, exchange, home, names, rows, filled_s, settings)
