@@ -19,12 +19,13 @@ _EXAMPLE = """\
   gapless metrics
   gapless metrics --serve
   gapless metrics --serve --port 9100
+  gapless metrics --serve --host 0.0.0.0      in a container, whose network is its own
 
 Prints the metrics of docs/metrics.md as Prometheus reads them, from the books of the database: missing bars, gaps,
 results of checks, refused rows, runs of jobs, lag, completeness. The exit status is 1 when the database is away.
 
---serve answers on 127.0.0.1 until told to end: /metrics, always with status 200 (gapless_up 0 when the database is
-away), and /healthz. When ready it prints one JSON line with both addresses."""
+--serve answers on 127.0.0.1 (or --host) until told to end, without a login: /metrics, always with status 200
+(gapless_up 0 when the database is away), and /healthz. When ready it prints one JSON line with both addresses."""
 
 
 def add(subparsers: Subparsers) -> None:
@@ -34,6 +35,7 @@ def add(subparsers: Subparsers) -> None:
     parser.add_argument(
         "--port", type=_port, metavar="N", help=f"where to serve, 0 for any free port (default {DEFAULT_PORT})"
     )
+    parser.add_argument("--host", metavar="ADDRESS", help="the address to serve on (default 127.0.0.1)")
     parser.set_defaults(run=run)
 
 
@@ -44,8 +46,8 @@ def run(args: argparse.Namespace) -> int:
     from gapless.monitoring.exposition import exposition
     from gapless.pipeline.metrics import PATIENCE_S, ExchangeTime, Exporter, open_for_scrapes
 
-    if args.port is not None and not args.serve:
-        raise ConfigError("--port says where to serve: add --serve")
+    if not args.serve and (args.port is not None or args.host is not None):
+        raise ConfigError("--port and --host say where to serve: add --serve")
 
     def say(line: str) -> None:
         print(line, file=sys.stderr)
@@ -56,7 +58,7 @@ def run(args: argparse.Namespace) -> int:
         try:
             if args.serve:
                 with clock.kept(rt):
-                    return _serve(exporter.scrape, DEFAULT_PORT if args.port is None else args.port)
+                    return _serve(exporter.scrape, DEFAULT_PORT if args.port is None else args.port, args.host)
             try:
                 clock.ask(rt)
             except GaplessError as error:
@@ -69,13 +71,13 @@ def run(args: argparse.Namespace) -> int:
     return 0 if any(each.name == "gapless_up" and each.value == 1 for each in samples) else 1
 
 
-def _serve(scrape: Callable[[], bytes], port: int) -> int:
-    from gapless.monitoring.serving import MetricsServer
+def _serve(scrape: Callable[[], bytes], port: int, host: str | None) -> int:
+    from gapless.monitoring.serving import LOOPBACK, MetricsServer
 
     over = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: over.set())
-    with MetricsServer(scrape, port) as server:
+    with MetricsServer(scrape, port, host or LOOPBACK) as server:
         answering = threading.Thread(target=server.serve_forever, name="serve", daemon=True)
         answering.start()
         print(json.dumps({"metrics": f"{server.url}/metrics", "healthz": f"{server.url}/healthz"}), flush=True)

@@ -1,4 +1,4 @@
-"""Metrics over HTTP on this machine: `/metrics` for Prometheus, `/healthz` for whoever keeps the process alive."""
+"""Metrics over HTTP, loopback by default: `/metrics` for Prometheus, `/healthz` for who keeps the process alive."""
 
 from __future__ import annotations
 
@@ -21,26 +21,29 @@ _PLAIN = "text/plain; charset=utf-8"
 class MetricsServer(ThreadingHTTPServer):
     """Answers until `shutdown`. `scrape` may be called by several threads at once.
 
+    Args:
+        host: the address to listen on. Nobody is asked for a login, so beyond loopback only in a network of one's own.
+
     Raises:
-        ConfigError: the port is taken.
+        ConfigError: the port is taken, or the address is not this machine's.
     """
 
     daemon_threads = True
     block_on_close = False
 
-    def __init__(self, scrape: Callable[[], bytes], port: int) -> None:
+    def __init__(self, scrape: Callable[[], bytes], port: int, host: str = LOOPBACK) -> None:
         self.scrape = scrape
         try:
-            super().__init__((LOOPBACK, port), _Handler)
+            super().__init__((host, port), _Handler)
         except OSError as error:
             raise ConfigError(
-                f"--port {port}: cannot listen on {LOOPBACK}:{port}: {error.strerror}; name another, or 0 for any"
+                f"--port {port}: cannot listen on {host}:{port}: {error.strerror}; name another, or 0 for any"
             ) from None
 
     @property
     def url(self) -> str:
         """Where it listens, without a path."""
-        return f"http://{LOOPBACK}:{self.server_address[1]}"
+        return f"http://{self.server_address[0]!s}:{self.server_address[1]}"
 
 
 class _Handler(BaseHTTPRequestHandler):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import re
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ import yaml
 from pydantic import AliasChoices
 
 from gapless import config
+from gapless.cli import metrics
 from gapless.config import Settings, load_settings, project_root
 
 ROOT = project_root()
@@ -130,6 +132,16 @@ def test_the_pagers_key_is_a_file_that_every_service_of_ours_reads(
     assert key.get_secret_value() == "of-the-environment", "the environment wins"
     monkeypatch.setattr(config, "SECRETS_DIR", tmp_path / "nowhere")
     assert load_settings(native=False).mode == "real"
+
+
+def test_metrics_are_the_command_of_the_native_start(compose: dict[str, Any]) -> None:
+    words = services(compose)["metrics"]["command"].split()
+    assert words[0] == "gapless"
+    parser = argparse.ArgumentParser()
+    metrics.add(parser.add_subparsers())
+    asked = parser.parse_args(words[1:])
+    published = services(compose)["metrics"]["ports"][0].rpartition(":")[2]
+    assert (asked.serve, asked.host, asked.port) == (True, "0.0.0.0", int(published))
 
 
 def test_files_that_an_operator_edits_are_mounted_and_exist(compose: dict[str, Any]) -> None:

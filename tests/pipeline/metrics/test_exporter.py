@@ -49,8 +49,12 @@ def read(text: bytes | str) -> Told:
     }
 
 
-def scrape(rt: Runtime, **options: float) -> Told:
-    exporter = Exporter(rt, ExchangeTime(), **options)
+def scrape(rt: Runtime) -> Told:
+    return scrape_with(rt, ExchangeTime())
+
+
+def scrape_with(rt: Runtime, clock: ExchangeTime) -> Told:
+    exporter = Exporter(rt, clock)
     try:
         return read(exporter.scrape())
     finally:
@@ -156,9 +160,7 @@ def test_the_lag_goes_by_the_exchanges_clock(rt: Runtime) -> None:
         )
     clock = ExchangeTime()
     clock.ask(rt)
-    exporter = Exporter(rt, clock)
-    told = read(exporter.scrape())
-    exporter.close()
+    told = scrape_with(rt, clock)
     assert of(told, "ingest_lag_seconds", source="binance_um", interval="1h") > 0, "others of the watchlist"
     assert abs(of(told, "exchange_clock_offset_seconds")) > 3600, "the replica's clock stands elsewhere"
     assert clock.now_ms() - parse_time("2026-11-15T12:30:30") < 60_000
@@ -249,6 +251,24 @@ def test_the_command_serves_until_it_is_told_to_end(installation: Installation) 
         assert process.wait(60) == 0
 
 
+def test_the_command_serves_on_the_address_it_is_given(installation: Installation) -> None:
+    words = [sys.executable, "-m", "gapless", "metrics"]
+    refused = subprocess.run(
+        [*words, "--host", "127.0.0.2"], env=installation.environment, capture_output=True, text=True
+    )
+    assert (refused.returncode, "add --serve" in refused.stderr) == (2, True)
+    with subprocess.Popen(
+        [*words, "--serve", "--port", "0", "--host", "127.0.0.2"],
+        env=installation.environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    ) as process:  # fmt: skip
+        assert process.stdout is not None
+        ready = json.loads(process.stdout.readline())
+        assert ready["healthz"].startswith("http://127.0.0.2:")
+        assert get(ready["healthz"])[0] == 200
+        process.terminate()
+        assert process.wait(60) == 0
+
+
 def test_a_collection_that_breaks_is_500_and_the_server_lives() -> None:
     answers: Iterator[bytes] = iter([b"gapless_up 1\n"])
     server = MetricsServer(lambda: next(answers), 0)
@@ -291,3 +311,24 @@ def test_a_port_that_is_taken_is_said(installation: Installation) -> None:
     server.server_close()
     assert result.returncode == 2
     assert "cannot listen" in result.stderr
+
+
+def test_with_the_exchange_out_of_reach_the_lag_is_told_by_the_hosts_clock_and_said_so(
+    installation: Installation, rt: Runtime
+) -> None:
+    into_mysql(rt, bars(BTC, "1h", "2026-11-14T00:00", 24))
+    installation.exchange.stop()
+    clock = ExchangeTime(host_ms=lambda: parse_time("2026-11-15T12:30:30"))
+    with clock.kept(rt):
+        told = scrape_with(rt, clock)
+    assert of(told, "ingest_lag_seconds", source="binance_um", interval="1h") > 0
+    assert ("exchange_clock_offset_seconds", ()) not in told
+    assert any("the exchange's clock cannot be read" in line for line in installation.said)
+
+
+def test_spot_is_asked_for_the_time_where_futures_do_not_answer(installation: Installation) -> None:
+    settings = installation.settings.model_copy(update={"binance_um_rest_url": "http://127.0.0.1:9"})
+    with open_for_scrapes(settings, say=installation.said.append) as rt:
+        clock = ExchangeTime()
+        clock.ask(rt)
+    assert abs(clock.now_ms() - parse_time("2026-11-15T12:30:30")) < 60_000
