@@ -72,7 +72,7 @@ class Paged:
                 link="https://ui/run/1",
             )
 
-    def keys(self) -> list[tuple[str, str, str | None, bool]]:
+    def log(self) -> list[tuple[str, str, str | None, bool]]:
         """Symbol, state, page and whether the sending is noted, of every gap on record."""
         with self.db.engine.connect() as connection:
             rows = connection.exec_driver_sql(

@@ -32,7 +32,7 @@ def test_a_failed_gap_is_paged_once_and_resolved_once(paged: Paged, events_recei
         "2026-11-15T12:00:00Z: the exchange has it, the stores do not"
     )
     assert event["payload"]["custom_details"]["try again"].endswith("--symbols BTC/USDT:USDT --fill")
-    assert paged.keys() == [(BTC, "failed", key, True)]
+    assert paged.log() == [(BTC, "failed", key, True)]
 
     assert paged.tell() == PagesReport(open=1)
     paged.record(looked=[(BTC, HOUR)])
@@ -62,7 +62,7 @@ def test_a_gap_cut_or_joined_stays_with_its_page(paged: Paged, events_receiver: 
     paged.record(gap(window=Window(first.start_ms, third.end_ms)))
     paged.tell()
     paged.record(looked=[(BTC, second)])
-    assert [(state, key is not None) for _, state, key, _ in paged] == [
+    assert [(state, key is not None) for _, state, key, _ in paged.log()] == [
         ("failed", True), ("filled", True), ("failed", True)]  # fmt: skip
     assert paged.tell() == PagesReport(open=1)
     paged.record(gap(window=Window(first.start_ms, third.end_ms)))
@@ -85,7 +85,7 @@ def test_an_outage_of_thousands_of_series_is_one_page(paged: Paged, events_recei
     assert event["payload"]["custom_details"]["series"] == 2_400
     assert len(event["payload"]["custom_details"]["gaps"]) == 20
     assert event["payload"]["custom_details"]["more gaps"] == 2_380
-    assert len(set(paged.keys())) == 600
+    assert len(set(paged.log())) == 600
 
 
 def test_each_dataset_and_cause_has_a_page_of_its_own(paged: Paged, events_receiver: EventsReceiver) -> None:
@@ -108,7 +108,7 @@ def test_gaps_that_fail_soon_after_join_the_page_and_call_nobody_again(
     [incident] = events_receiver.incidents.values()
     assert (incident.called, incident.triggers) == (1, 2)
     assert events_receiver.events[1]["payload"]["custom_details"]["series"] == 2
-    assert all(sent for *_, sent in paged)
+    assert all(sent for *_, sent in paged.log())
     paged.record(looked=[(BTC, HOUR)])
     assert paged.tell() == PagesReport(open=1)
     paged.record(looked=[(ETH, HOUR)])
@@ -132,7 +132,7 @@ def test_while_nobody_is_configured_gaps_wait_for_somebody(
     assert unpaged.tell() == PagesReport(unpaged=2)
     [line] = unpaged.said
     assert "GAPLESS_PAGERDUTY_ROUTING_KEY" in line
-    assert [key for _, _, key, _ in unpaged] == [None, None]
+    assert [key for _, _, key, _ in unpaged.log()] == [None, None]
     assert paged.tell() == PagesReport(sent=1, open=1)
     assert len(events_receiver.events) == 1
 
@@ -145,7 +145,7 @@ def test_a_receiver_that_is_away_is_told_when_it_is_back(paged: Paged, events_re
     [error] = report.errors
     assert "PagerDuty" in error
     assert ROUTING_KEY not in error
-    assert [sent for *_, sent in paged] == [False]
+    assert [sent for *_, sent in paged.log()] == [False]
     paged.record(gap(ETH))
     events_receiver.start()
     assert paged.tell() == PagesReport(sent=1, open=1)
@@ -192,7 +192,7 @@ def test_the_gap_log_may_be_written_while_pages_are_sent(paged: Paged, events_re
     paged.record(gap())
     events_receiver.on_event = lambda event: paged.record(gap(state="refilling"))
     assert paged.tell().sent == 1
-    assert paged.keys() == [(BTC, "refilling", events_receiver.events[0]["dedup_key"], True)]
+    assert paged.log() == [(BTC, "refilling", events_receiver.events[0]["dedup_key"], True)]
     events_receiver.on_event = lambda event: None
     paged.record(gap())
     assert paged.tell() == PagesReport(open=1)
