@@ -20,7 +20,7 @@ def print_reviews(found: ReviewList, *, as_json: bool) -> None:
         Console().print(_table(found.reviews[:_LISTED]))
         for row in found.reviews[:_LISTED]:
             note = f" [{row.state} by {row.decided_by}{': ' + row.note if row.note else ''}]" if row.decided_by else ""
-            print(f"{row.id}: {row.symbol} {row.interval} {row.ts} {row.detail}{note}")
+            print(f"{row.id}: {row.detail}{note}")
         if len(found.reviews) > _LISTED:
             print(f"and {len(found.reviews) - _LISTED:,} more; --json lists them all")
     print(f"{found.waiting:,} waiting in all" if found.waiting else "nothing waits for a decision")

@@ -10,9 +10,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from gapless.domain.interval import Interval
-from gapless.domain.window import DAY_MS, Window, iso
+from gapless.domain.window import DAY_MS, Window
 from gapless.quality.daily.columns import Columns
-from gapless.quality.daily.findings import ACTIVITY, WARNING, Finding, Verdict, verdict
+from gapless.quality.daily.findings import ACTIVITY, WARNING, Finding, Verdict, finding, verdict
 from gapless.quality.daily.thresholds import Activity
 
 _LEAST_OPEN = 0.25
@@ -84,8 +84,7 @@ def check_activity(
             text = _unusual(name, getattr(today, name) / share, history, limits)
             if text is not None:
                 measured, allowed, told = text
-                at = iso(day.start_ms)
-                found.append(Finding(ACTIVITY, WARNING, symbol, str(interval), at, measured, allowed, told))
+                found.append(finding(ACTIVITY, WARNING, symbol, str(interval), day.start_ms, measured, allowed, told))
     return verdict(found)
 
 

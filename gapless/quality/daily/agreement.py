@@ -11,10 +11,18 @@ import pyarrow.compute as pc
 
 from gapless.domain.interval import Interval
 from gapless.domain.schema import OHLCV_VALUES
-from gapless.domain.window import iso
 from gapless.errors import ValidationError
 from gapless.quality.daily.columns import Columns, Ints, Mask
-from gapless.quality.daily.findings import AGREEMENT, CRITICAL, WARNING, Finding, Verdict, number_text, share_text
+from gapless.quality.daily.findings import (
+    AGREEMENT,
+    CRITICAL,
+    WARNING,
+    Finding,
+    Verdict,
+    finding,
+    number_text,
+    share_text,
+)
 from gapless.quality.daily.thresholds import Agreement
 
 _SUMS = ("volume", "quote_volume", "trades", "taker_buy_volume", "taker_buy_quote_volume")
@@ -147,9 +155,9 @@ def check_agreement(bars: Columns, made: pa.Table, rows: Ints, limits: Agreement
                 for name, (ours, theirs) in wrong.items()
             )
             found.append(
-                Finding(
+                finding(
                     AGREEMENT, severity, bars.symbols[int(bars.series[row])], str(bars.interval),
-                    iso(int(bars.ts[row])), f"{share_text(furthest)} apart", "equal", told,
+                    int(bars.ts[row]), f"{share_text(furthest)} apart", "equal", told,
                 )
             )  # fmt: skip
     return Verdict(tuple(found), {severity: count for severity, count in counts.items() if count}), agrees

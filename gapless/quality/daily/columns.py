@@ -22,6 +22,7 @@ Floats = npt.NDArray[np.float64]
 Mask = npt.NDArray[np.bool_]
 
 _ROWS_AT_ONCE = 20_000
+_FEWEST = 3
 
 
 @dataclass(frozen=True)
@@ -118,7 +119,7 @@ def medians_beside(values: Floats, starts: Ints, ends: Ints, rows: Ints, first: 
         first, last: both negative for what comes before, both positive for what comes after.
 
     Returns:
-        NaN where there are none.
+        NaN where there are fewer than three: a median of less is at the mercy of one bar.
     """
     medians = np.full(len(rows), np.nan)
     offsets = np.arange(first, last + 1)
@@ -127,7 +128,7 @@ def medians_beside(values: Floats, starts: Ints, ends: Ints, rows: Ints, first: 
         index = part[:, None] + offsets
         inside = (index >= starts[part][:, None]) & (index < ends[part][:, None])
         window = np.where(inside, values[np.clip(index, 0, len(values) - 1)], np.nan)
-        known = ~np.isnan(window).all(axis=1)
+        known = (~np.isnan(window)).sum(axis=1) >= _FEWEST
         if known.any():
             medians[at : at + _ROWS_AT_ONCE][known] = np.nanmedian(window[known], axis=1)
     return medians

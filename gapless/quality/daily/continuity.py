@@ -12,9 +12,20 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
+from gapless.domain.grid import lived
 from gapless.domain.window import Window, iso
 from gapless.quality.daily.columns import Columns, Floats, Ints, Mask, ends_of, medians_beside
-from gapless.quality.daily.findings import CONTINUITY, CRITICAL, HOLE, WARNING, Finding, Verdict, share_text, verdict
+from gapless.quality.daily.findings import (
+    CONTINUITY,
+    CRITICAL,
+    HOLE,
+    WARNING,
+    Finding,
+    Verdict,
+    finding,
+    share_text,
+    verdict,
+)
 from gapless.quality.daily.thresholds import Continuity
 
 _AROUND = 15
@@ -53,10 +64,7 @@ def _unexplained(hole: Window, lives: Sequence[Window] | None, known: Sequence[W
     stretches = hole.subtract(known[first:last])
     if lives is None:
         return stretches
-    alive = [part for each in stretches for life in lives if (part := each.intersect(life)) is not None]
-    # A life ends in the middle of a bar: what is left of it holds no grid point, and no bar is missing.
-    on_grid = [(part.start_ms + -part.start_ms % step_ms, part.end_ms + -part.end_ms % step_ms) for part in alive]
-    return [Window(start, end) for start, end in on_grid if start < end]
+    return [part for each in stretches for part in lived(lives, each, step_ms)]
 
 
 def check_opens(bars: Columns, limits: Continuity, exempt: Mask, most: int) -> Verdict:
@@ -110,4 +118,4 @@ def _finding(
     rule: str, severity: str, bars: Columns, row: int, at_ms: int, measured: str, allowed: str, text: str
 ) -> Finding:
     symbol = bars.symbols[int(bars.series[row])]
-    return Finding(rule, severity, symbol, str(bars.interval), iso(at_ms), measured, allowed, text)
+    return finding(rule, severity, symbol, str(bars.interval), at_ms, measured, allowed, text)

@@ -16,7 +16,7 @@ import numpy as np
 from gapless.domain.instrument import Instrument, Market
 from gapless.domain.window import iso
 from gapless.quality.daily.columns import Columns, Floats, Ints
-from gapless.quality.daily.findings import DIVERGENCE, WARNING, Finding, Verdict, share_text, verdict
+from gapless.quality.daily.findings import DIVERGENCE, WARNING, Finding, Verdict, finding, share_text, verdict
 from gapless.quality.daily.thresholds import Divergence
 
 Coin = tuple[str, str]
@@ -94,9 +94,10 @@ def _runs(bars: Columns, pair: Pair, ts: Ints, apart: Floats, limits: Divergence
         )
         allowed = f"{share_text(limits.relative)} for {limits.bars} bars"
         measured = f"{share_text(abs(furthest))} for {end - start:,} bars"
-        at = iso(int(ts[start]))
         found.append(
-            Finding(DIVERGENCE, WARNING, pair.perpetual.symbol, str(bars.interval), at, measured, allowed, text)
+            finding(
+                DIVERGENCE, WARNING, pair.perpetual.symbol, str(bars.interval), int(ts[start]), measured, allowed, text
+            )
         )
     return found
 

@@ -9,6 +9,8 @@ from decimal import Decimal
 
 import msgspec
 
+from gapless.domain.window import iso
+
 HOLE, CONTINUITY, JUMP = "hole", "continuity", "jump"
 AGREEMENT, DIVERGENCE, ACTIVITY = "agreement", "divergence", "activity"
 RULES = (HOLE, CONTINUITY, JUMP, AGREEMENT, DIVERGENCE, ACTIVITY)
@@ -30,7 +32,7 @@ class Finding(msgspec.Struct, frozen=True):
         interval: of the bars concerned.
         ts: open time of the bar concerned, or of the first of them, ISO 8601.
         measured, allowed: what is, and what would have passed.
-        text: the same in a sentence.
+        text: the same in a line that needs nothing else beside it: which bar, and what is the matter.
     """
 
     rule: str
@@ -54,6 +56,14 @@ class Verdict:
 
     findings: tuple[Finding, ...] = ()
     counts: Mapping[str, int] = field(default_factory=dict)
+
+
+def finding(
+    rule: str, severity: str, symbol: str, interval: str, at_ms: int, measured: str, allowed: str, sentence: str
+) -> Finding:
+    """A finding of the bar that opens at `at_ms`; its text says so before the sentence."""
+    at = iso(at_ms)
+    return Finding(rule, severity, symbol, interval, at, measured, allowed, f"{symbol} {interval} {at}: {sentence}")
 
 
 def verdict(findings: Iterable[Finding]) -> Verdict:

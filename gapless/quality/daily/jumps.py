@@ -12,9 +12,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from gapless.domain.window import iso
 from gapless.quality.daily.columns import Columns, Floats, Ints, Mask, ends_of, medians_beside
-from gapless.quality.daily.findings import JUMP, REVIEW, Finding, share_text
+from gapless.quality.daily.findings import JUMP, REVIEW, Finding, finding, share_text
 from gapless.quality.daily.thresholds import Jumps
 
 _CLOSES = 5
@@ -95,5 +94,5 @@ def _finding(bars: Columns, row: int, before: int, measured: float, allowed: flo
         f" {bars.text(before, 'close')}), and the bars beside it do not"
     )
     symbol = bars.symbols[int(bars.series[row])]
-    at = iso(int(bars.ts[row]))
-    return Finding(JUMP, REVIEW, symbol, str(bars.interval), at, share_text(measured), share_text(allowed), text)
+    at_ms = int(bars.ts[row])
+    return finding(JUMP, REVIEW, symbol, str(bars.interval), at_ms, share_text(measured), share_text(allowed), text)

@@ -47,7 +47,7 @@ class Jumps(_Section, frozen=True):
     scales: Factor = 15
     least: Share = 0.02
     ticks: Ticks = 5
-    near: Bars = 10
+    near: Annotated[int, msgspec.Meta(ge=3, le=500)] = 10
     neighbourhood: Bars = 120
     fewest: Bars = 20
     grace_minutes: Annotated[int, msgspec.Meta(ge=0, le=10_080)] = 60
