@@ -200,3 +200,34 @@ def test_a_day_that_was_compared_is_judged_and_its_report_can_be_read(
     pages = list((installation.settings.data_docs_dir).rglob("index.html"))
     assert pages, "the data docs are built"
     assert any("/dags/quality_daily/runs/" in page.read_text() for page in pages), "each verdict links to its run"
+
+
+def test_a_ban_gives_the_slot_back_and_nobody_is_told_of_it(
+    installation: Installation, diff: Diff, events_receiver: EventsReceiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import gapless_airflow.steps
+    import gapless_airflow.truth
+    from gapless.pipeline import runtime
+
+    monkeypatch.setenv("GAPLESS_PAGERDUTY_URL", events_receiver.url)
+    monkeypatch.setenv("GAPLESS_PAGERDUTY_ROUTING_KEY", ROUTING_KEY)
+    waits: list[str] = []
+    open_runtime, give_back = runtime.Runtime.open, gapless_airflow.steps._give_back
+
+    def noted(context: Any, error: Any, retry_after_s: float) -> None:
+        waits.append(str(error))
+        installation.exchange.advance(max(retry_after_s, 1.0))  # its clock is frozen, ours is not
+        give_back(context, error, 0.0)
+
+    monkeypatch.setattr(runtime.Runtime, "open", lambda settings: open_runtime(settings, max_wait_s=0.1))
+    monkeypatch.setattr(gapless_airflow.steps, "_give_back", noted)
+    monkeypatch.setattr(gapless_airflow.truth, "AGAIN_S", 3.0)
+    installation.exchange.faults(
+        {"match": {"path": "/fapi/v1/klines", "times": 1}, "action": {"status": {"code": 418, "ban_s": 3}}}
+    )
+    run = diff()
+    assert waits
+    assert run.state == "success"
+    assert installation.rows("SELECT DISTINCT state FROM data_gap_log") in ([("filled",)], [])
+    assert events_receiver.events == []
+    assert {task.try_number for task in run.get_task_instances()} == {1}
