@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from html import escape
 from typing import Any, ClassVar
 
 from great_expectations.core import ExpectationSuite
@@ -19,7 +20,17 @@ from great_expectations.render.components import (
 )
 from great_expectations.render.renderer.renderer import renderer
 
-from gapless.quality.expectations.rules import AtLeast, Columns, Rows, Rule, Suite, label_of, plain, sentence
+from gapless.quality.expectations.rules import (
+    AtLeast,
+    Columns,
+    Rows,
+    Rule,
+    Suite,
+    columns_of,
+    label_of,
+    plain,
+    sentence,
+)
 
 SAMPLE = 10
 """How many of the rows that break a rule are named."""
@@ -89,11 +100,12 @@ class RowsKeep(UnexpectedRowsExpectation):
         rows: Sequence[Mapping[str, str]] = (details or {}).get("unexpected_rows", ())
         if not rows:
             return None
-        header = list(rows[0])
+        # As they were read: the results' store puts keys in alphabetical order.
+        header = _configuration(configuration, result).meta["columns"]
         return [
             RenderedTableContent(
                 content_block_type="table",
-                table=[[row[name] for name in header] for row in rows],
+                table=[[escape(row[name]) for name in header] for row in rows],
                 header_row=header,
                 styling={"body": {"classes": ["table-sm", "table-unexpected", "mb-2"]}},
             )
@@ -114,7 +126,8 @@ def query_of(suite: Suite, rule: Rows) -> str:
     source = f"({rule.query}) AS q" if rule.query else "{batch}"
     where = f"WHERE {rule.where} " if rule.where else ""
     order = ", ".join(f"`{name}`" for name in label_of(suite, rule))
-    return f"SELECT *, COUNT(*) OVER () AS {_COUNT} FROM {source} {where}ORDER BY {order} LIMIT {SAMPLE}"  # noqa: S608
+    columns = ", ".join(f"`{name}`" for name in columns_of(suite, rule))
+    return f"SELECT {columns}, COUNT(*) OVER () AS {_COUNT} FROM {source} {where}ORDER BY {order} LIMIT {SAMPLE}"  # noqa: S608
 
 
 def sample_of(suite: Suite, rule: Rule, result: Mapping[str, Any]) -> tuple[str, ...]:
@@ -142,6 +155,7 @@ def _expectation(suite: Suite, rule: Rule) -> Expectation:
         return ExpectTableRowCountToBeBetween(min_value=rule.rows, max_value=rule.at_most, **shared)
     if isinstance(rule, Columns):
         return ExpectTableColumnsToMatchSet(column_set=list(rule.columns), exact_match=True, **shared)
+    shared["meta"]["columns"] = list(columns_of(suite, rule))
     return RowsKeep(unexpected_rows_query=query_of(suite, rule), **shared)
 
 
@@ -154,6 +168,3 @@ def _text(text: str) -> RenderedStringTemplateContent:
         content_block_type="string_template",
         string_template={"template": "$text", "params": {"text": text}},
     )
-
-
-__all__ = ["SAMPLE", "Columns", "RowsKeep", "gx_suite", "query_of", "sample_of"]

@@ -70,7 +70,7 @@ def validate(batches: Sequence[Batch], connect: Callable[[], Any], *, run_name: 
     """
     context = _context(docs)
     # The connection's own, not a URL: its temporary tables are seen by nobody else, and a URL would hold the password.
-    engine: dict[str, Any] = {"kwargs": {"creator": connect, "poolclass": StaticPool}}
+    engine: dict[str, Any] = {"kwargs": {"creator": lambda: _Borrowed(connect()), "poolclass": StaticPool}}
     source = context.data_sources.add_sql(name=_SOURCE, connection_string="mysql+mysqldb://", **engine)
     definitions = {}
     for batch in batches:
@@ -88,6 +88,19 @@ def validate(batches: Sequence[Batch], connect: Callable[[], Any], *, run_name: 
     results = {result.suite_name: result for result in done.run_results.values()}
     answered = tuple(_answered(batch, results.get(batch.suite.name)) for batch in batches)
     return Validated(answered, _build_docs(context, docs, [batch.suite.name for batch in batches]))
+
+
+class _Borrowed:
+    """A driver's connection that is not closed by whoever it was lent to, whenever they are collected."""
+
+    def __init__(self, connection: Any) -> None:
+        self._connection = connection
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._connection, name)
+
+    def close(self) -> None:
+        """Nothing: its owner closes it."""
 
 
 def _build_docs(context: EphemeralDataContext, docs: Path, suites: Sequence[str]) -> str:

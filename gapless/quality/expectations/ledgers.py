@@ -24,10 +24,10 @@ LOAD_RECEIPT = Suite(
         one_of("market", "market", "'spot', 'um'", "the market is spot or um"),
         Rows(
             "scope_known",
-            "what a complete receipt covers is on record (table load_scope; a repair covers no series)",
+            "which series a receipt covers, if any (a repair covers none), is on record (table load_scope)",
             query=(
                 "SELECT s.dataset, s.market, s.window_start, s.batch_key FROM {batch} AS s LEFT JOIN load_scope AS l "
-                "ON l.scope = s.scope WHERE s.complete AND l.scope IS NULL"
+                "ON l.scope = s.scope WHERE l.scope IS NULL AND s.scope <> SHA2('[]', 256)"
             ),
             say="which series it covers is not on record",
         ),

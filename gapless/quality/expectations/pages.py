@@ -57,7 +57,7 @@ def day_page(
     parts = [
         f'<p><a href="{escape(to_site)}index.html">All days</a></p>',
         f"<h1>Stored data of {escape(report.day)}, UTC</h1>",
-        f'<p class="soft">{_run(report.run_id, report.link)}, {escape(ended)}; {report.seconds:,.1f} seconds</p>',
+        f'<p class="soft">run {_run(report.run_id, report.link)}, {escape(ended)}; {report.seconds:,.1f} seconds</p>',
         f'<p class="verdict {report.state}"><span class="state">{_WORDS[report.state]}</span>. '
         f"{_VERDICTS[report.state]}</p>",
     ]
@@ -81,13 +81,13 @@ def index_page(entries: Iterable[Entry], *, kept_days: int) -> str:
     listed = sorted(entries, key=lambda entry: (entry.day, entry.at), reverse=True)
     rows = [
         (
-            f'<a href="{quote(entry.folder)}/index.html">{escape(entry.day)}</a>',
+            f'<a class=whole href="{quote(entry.folder)}/index.html">{escape(entry.day)}</a>',
             f'<span class="state {entry.state}">{_WORDS[entry.state]}</span>',
             f"{entry.bad:,}",
             f"{entry.warnings:,}",
             f"{entry.rows:,}",
             _run(entry.run_id, entry.link),
-            escape(entry.at),
+            f"<span class=whole>{escape(entry.at)}</span>",
         )
         for entry in listed
     ]
@@ -160,7 +160,7 @@ def _title(known: Mapping[str, Suite], result: SuiteResult) -> str:
 def _run(run_id: str, link: str) -> str:
     web = urlsplit(link).scheme in ("http", "https")  # nothing that a browser would run
     shown = f"<code>{escape(run_id)}</code>"
-    return f'run <a href="{escape(link, quote=True)}">{shown}</a>' if web else f"run {shown}"
+    return f'<a href="{escape(link, quote=True)}">{shown}</a>' if web else shown
 
 
 def _list(items: Iterable[str]) -> str:

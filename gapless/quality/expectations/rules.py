@@ -6,13 +6,11 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
+from string import Formatter
 from typing import Literal
 
 Severity = Literal["critical", "warning"]
 """`critical`: a broken rule makes the day dirty; `warning`: it is counted and shown, and the day stays clean."""
-
-BATCH = "{batch}"
-"""Where a query names the rows that are checked."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,9 +23,10 @@ class Rows:
         where: the SQL condition that a row meets when it **breaks** the rule.
         say: what is wrong with such a row: a format over its columns (`source {source} means nothing`), or a function
             of them; values as `plain` writes them.
-        query: instead of `where`: a whole query over `{batch}` that yields a row for each break, with the suite's label
-            columns and those that `say` names. Great Expectations gives the batch an alias of its own unless the query
-            has a JOIN: with one write `{batch} AS b`, without one just `{batch}`.
+        needs: the columns that `say` is told of, when it is a function.
+        query: instead of `where`: a whole query over `{batch}`, the rows that are checked, that yields a row for each
+            break, with the columns that name it and those that `say` is told of. Great Expectations gives the batch an
+            alias of its own unless the query has a JOIN: with one write `{batch} AS b`, without one just `{batch}`.
         label: the columns that name a row of this rule, where they are not the suite's.
     """
 
@@ -38,6 +37,18 @@ class Rows:
     query: str = ""
     severity: Severity = "critical"
     label: tuple[str, ...] | None = None
+    needs: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        if bool(self.where) == bool(self.query) or not self.say or callable(self.say) != bool(self.needs):
+            raise ValueError(f"rule {self.name}: it has a condition or a query, and says what is wrong")
+
+    @property
+    def shown(self) -> tuple[str, ...]:
+        """The columns that are told of a row, beside those that name it."""
+        if callable(self.say):
+            return self.needs
+        return tuple(dict.fromkeys(name for _, name, _, _ in Formatter().parse(self.say) if name))
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,6 +122,11 @@ class Suite:
 def label_of(suite: Suite, rule: Rows) -> tuple[str, ...]:
     """The columns that name a row which breaks the rule."""
     return suite.label if rule.label is None else rule.label
+
+
+def columns_of(suite: Suite, rule: Rows) -> tuple[str, ...]:
+    """The columns that are read of such a row: those that name it, then those that are told of it."""
+    return tuple(dict.fromkeys((*label_of(suite, rule), *rule.shown)))
 
 
 def plain(value: object) -> str:

@@ -9,6 +9,7 @@ from gapless.domain.datasets import SHAPES, Dataset, Shape
 from gapless.domain.interval import Interval
 from gapless.domain.schema import Source
 from gapless.quality.expectations.rules import AtLeast, Columns, Rows, Suite
+from gapless.quality.rules import PRICES
 
 _SOURCES = ", ".join(str(int(source)) for source in Source)
 _SECONDS = "CASE `interval` " + " ".join(f"WHEN '{i}' THEN {i.ms // 1000}" for i in Interval) + " END"
@@ -67,7 +68,7 @@ def _unknown_source() -> Rows:
 
 def _holes_known() -> Rows:
     found = (
-        "SELECT s.symbol, s.`interval`, s.stored, s.whole FROM (SELECT exchange, symbol, `interval`, COUNT(*) "
+        "SELECT s.symbol, s.`interval`, s.stored, s.whole FROM (SELECT exchange, symbol, `interval`, COUNT(*) "  # noqa: S608
         "AS stored, 86400 DIV (" + _SECONDS + ") AS whole, DATE(MIN(ts)) AS day FROM {batch} AS b "
         "GROUP BY exchange, symbol, `interval`) AS s "
         "JOIN instrument_life AS l ON l.exchange = s.exchange AND l.symbol = s.symbol AND l.listed_at <= s.day "
@@ -75,7 +76,7 @@ def _holes_known() -> Rows:
         "LEFT JOIN data_gap_log AS g ON g.exchange = s.exchange AND g.symbol = s.symbol "
         "AND g.dataset = 'ohlcv' AND g.`interval` = s.`interval` AND g.state <> 'filled' "
         "AND g.gap_start < s.day + INTERVAL 1 DAY AND g.gap_end > s.day "
-        "WHERE s.stored < s.whole AND g.id IS NULL"  # noqa: S608
+        "WHERE s.stored < s.whole AND g.id IS NULL"
     )
     return Rows(
         "holes_known",
@@ -116,12 +117,14 @@ OHLCV = Suite(
             "high is at least open, low and close",
             "high < GREATEST(open, low, close)",
             lambda row: _against(row, "high", "below", ("open", "close", "low"), above=True),
+            needs=PRICES,
         ),
         Rows(
             "low",
             "low is at most open and close",
             "low > LEAST(open, close)",
             lambda row: _against(row, "low", "above", ("open", "close"), above=False),
+            needs=PRICES,
         ),
         Rows(
             "volume",
