@@ -1,6 +1,6 @@
 """Digest and audit: what they cost beside the reading that they cannot do without, on MariaDB and a lake in a folder.
 
-    python -m benchmarks.truth [--symbols 200] [--days 3] [--rounds 3] [--history 2000000] [--sample 1000]
+    python -m benchmarks.truth [--symbols 200] [--days 3] [--rounds 3] [--history 2000000] [--sample 1000] [--server mariadb]
 
 1m bars of many symbols. Digests are timed with the rows in MySQL, in the lake as days, in both, and as a cold month in
 buckets, each against reading the same rows. The audit's draw is timed over the books of a long history: so many series
@@ -22,6 +22,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+from sqlalchemy import Connection
 
 from benchmarks.loader import BARS_A_DAY, DAY, day_of_bars
 from benchmarks.sql_servers import BenchServer, bench_servers
@@ -38,9 +39,9 @@ from gapless.pipeline.stored import stored_months
 from gapless.storage.lake import BarLake
 from gapless.storage.lake.files import FileStore
 from gapless.storage.lake.layout import BUCKETS, bucket_of
-from gapless.storage.mysql import Draft, Scope, load_bars, put_archive_receipts, read_bars
+from gapless.storage.mysql import Draft, Scope, count_days, load_bars, put_archive_receipts, read_bars
 from gapless.storage.mysql.books import archive_series
-from gapless.storage.mysql.days import EVER
+from gapless.storage.mysql.days import EVER, held_days
 from gapless.storage.mysql.partitions import Month, ensure_months
 
 CEILINGS = {"MySQL": 2.5, "lake, days": 6.0, "lake, a cold month": 6.0, "both": 4.0}
@@ -109,9 +110,27 @@ def read_lake(rt: Runtime, parts: list[Window], symbols: list[str]) -> int:
     )
 
 
+def compare_looks(rt: Runtime, rounds: int) -> bool:
+    """Which days MySQL holds: asked of its key, against counting every row."""
+    month = Window.of("2026-11-01", "2026-12-01")
+    (rows,) = rt.db.run("counting", lambda connection: connection.exec_driver_sql("SELECT COUNT(*) FROM ohlcv").one())
+    took: dict[str, list[float]] = {"asked of the key": [], "counted": []}
+    for _ in range(rounds):
+        for name, look in zip(took, (held_days, count_days), strict=True):
+            began = time.perf_counter()
+            look(rt.db, Dataset.OHLCV, "binance", month)
+            took[name].append(time.perf_counter() - began)
+    asked, counted = (statistics.median(each) for each in took.values())
+    print(f"days of {rows:,} rows in MySQL: asked of the key in {asked:.3f} s, counted in {counted:.3f} s")
+    return asked < counted
+
+
 def pretend_history(rt: Runtime, series_days: int) -> None:
     """Entries of the books for a long history, as many as asked."""
-    statement = archive_series.insert()
+
+    def enter(rows: list[dict[str, Any]], connection: Connection) -> None:
+        connection.execute(archive_series.insert(), rows)
+
     days, first = 1000, date(2019, 1, 1)
     for number in range(max(1, series_days // days)):
         rows = [
@@ -120,7 +139,7 @@ def pretend_history(rt: Runtime, series_days: int) -> None:
              "sha256": "0" * 64, "archive_receipt_id": 1}
             for day in range(days)
         ]  # fmt: skip
-        rt.db.run("pretending", lambda connection, rows=rows: connection.execute(statement, rows))
+        rt.db.run("pretending", partial(enter, rows))
 
 
 def run(server: BenchServer, folder: Path, asked: Any) -> bool:
@@ -154,6 +173,7 @@ def run(server: BenchServer, folder: Path, asked: Any) -> bool:
             f" ({alone_ns:,.0f} ns); {alone / speed:.2f} times as long (at most {CEILINGS[name]})",
             flush=True,
         )
+    good &= compare_looks(rt, asked.rounds)
     pretend_history(rt, asked.history)
     began = time.perf_counter()
     months = stored_months(rt, Dataset.OHLCV)
@@ -177,8 +197,9 @@ def main() -> int:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--history", type=int, default=2_000_000)
     parser.add_argument("--sample", type=int, default=1000)
+    parser.add_argument("--server", choices=["mariadb", "mysql", "both"], default="mariadb")
     asked = parser.parse_args()
-    with tempfile.TemporaryDirectory(prefix="gapless-truth-") as folder, bench_servers("mariadb") as servers:
+    with tempfile.TemporaryDirectory(prefix="gapless-truth-") as folder, bench_servers(asked.server) as servers:
         return 0 if all(run(server, Path(folder), asked) for server in servers) else 1
 
 

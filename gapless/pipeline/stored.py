@@ -15,10 +15,10 @@ from gapless.domain.interval import ALL_INTERVALS, Interval
 from gapless.domain.keys import Indices, row_keys
 from gapless.domain.receipts import Failure
 from gapless.domain.universe import by_market, resolve
-from gapless.domain.window import DAY_MS, Window, from_ms, month_start
+from gapless.domain.window import DAY_MS, Window
 from gapless.pipeline.runtime import EXCHANGE, Runtime
-from gapless.storage.mysql import count_days, read_instruments
-from gapless.storage.mysql.days import EVER, archived_days, table_months
+from gapless.storage.mysql import read_instruments
+from gapless.storage.mysql.days import EVER, archived_days, held_days
 
 _ORDER = {"": -1} | {str(interval): place for place, interval in enumerate(ALL_INTERVALS)}
 
@@ -30,7 +30,7 @@ class SeriesMonth:
     Attributes:
         interval: empty where the dataset has none.
         month_ms: the month's first moment.
-        mysql: the days of which MySQL holds rows. whole: of these, the ones that it holds all bars of.
+        mysql: the days of which MySQL holds rows.
         lake: the days of which the lake holds rows, as the books have it.
     """
 
@@ -38,7 +38,6 @@ class SeriesMonth:
     interval: str
     month_ms: int
     mysql: int
-    whole: int
     lake: int
 
     @property
@@ -66,8 +65,8 @@ def stored_months(
 ) -> list[SeriesMonth]:
     """The months of every series that hold rows on a day that the window touches; by month, symbol, interval.
 
-    MySQL's rows are counted; the lake's days are those of the books, which were entered from objects that were read
-    back. An object that was put into the lake by other hands is unknown to them, and so to this.
+    MySQL's key is asked; the lake's days are those of the books, which were entered from objects that were read back.
+    An object that was put into the lake by other hands is unknown to them, and so to this.
 
     Args:
         symbols: unified; None for all that anything is stored of. market: only symbols of this market.
@@ -77,24 +76,15 @@ def stored_months(
         StorageError: MySQL is away.
     """
     days = Window(window.start_ms - window.start_ms % DAY_MS, window.end_ms + -window.end_ms % DAY_MS)
-    held: dict[tuple[str, str, int], list[int]] = defaultdict(lambda: [0, 0, 0])
     # MySQL first, as in reading: rows leave it for the lake only.
-    for part in table_months(rt.db, dataset, days):
-        counted = count_days(rt.db, dataset, EXCHANGE, part, symbols, intervals)
-        columns = (counted[name].to_pylist() for name in ("symbol", "interval", "rows"))
-        numbers = counted["day"].cast(pa.int32()).to_pylist()
-        for symbol, interval, rows, number in zip(*columns, numbers, strict=True):
-            day = from_ms(number * DAY_MS)
-            found = held[symbol, interval, month_start(number * DAY_MS)]
-            found[0] |= 1 << (day.day - 1)
-            if interval and rows == DAY_MS // Interval(interval).ms:
-                found[1] |= 1 << (day.day - 1)
+    hot = held_days(rt.db, dataset, EXCHANGE, days, symbols, intervals)
+    cold: dict[tuple[str, str, int], int] = defaultdict(int)
     for (symbol, label, month_ms), bits in archived_days(rt.db, dataset, EXCHANGE, days, symbols, intervals).items():
-        held[symbol, label if dataset is Dataset.OHLCV else "", month_ms][2] |= bits
+        cold[symbol, label if dataset is Dataset.OHLCV else "", month_ms] |= bits
     found_months = [
-        SeriesMonth(symbol, interval, month_ms, *masks)
-        for (symbol, interval, month_ms), masks in held.items()
-        if market is None or market_of(symbol) is market
+        SeriesMonth(*key, hot.get(key, 0), cold.get(key, 0))
+        for key in hot.keys() | cold.keys()
+        if market is None or market_of(key[0]) is market
     ]
     return sorted(found_months, key=lambda each: (each.month_ms, each.symbol, _ORDER[each.interval]))
 
@@ -163,6 +153,14 @@ def union_rows(shape: Shape, hot: pa.Table, cold: pa.Table) -> pa.Table:
     if not len(cold_keys):
         return hot
     return _sorted(pa.concat_tables([hot, cold]), np.concatenate([hot_keys, cold_keys]))[0]
+
+
+def whole_in(rows: pa.Table, points: int) -> set[str]:
+    """The symbols with as many rows as the grid has points: another store has nothing to add."""
+    if not rows.num_rows:
+        return set()
+    counts = rows["symbol"].value_counts()
+    return {each["values"] for each in counts.to_pylist() if each["counts"] >= points}
 
 
 def _sorted(rows: pa.Table, keys: Indices) -> tuple[pa.Table, Indices]:

@@ -51,9 +51,9 @@ def test_days_of_both_stores_by_month_symbol_and_interval(rt: Runtime) -> None:
     into_lake(rt, bars(SPOT, "1d", "2026-11-03", 2))
     found = stored_months(rt, Dataset.OHLCV)
     assert found == [
-        SeriesMonth(ETH, "1h", OCTOBER, mysql=1 << 30, whole=0, lake=0b11 << 29),
-        SeriesMonth(SPOT, "1d", NOVEMBER, mysql=0, whole=0, lake=0b1100),
-        SeriesMonth(ETH, "1h", NOVEMBER, mysql=1, whole=1, lake=1),
+        SeriesMonth(ETH, "1h", OCTOBER, mysql=1 << 30, lake=0b11 << 29),
+        SeriesMonth(SPOT, "1d", NOVEMBER, mysql=0, lake=0b1100),
+        SeriesMonth(ETH, "1h", NOVEMBER, mysql=1, lake=1),
     ]
     assert span_of(found) == Window.of("2026-10-30", "2026-11-05")
     assert stored_months(rt, Dataset.OHLCV, market=Market.SPOT) == found[1:2]
@@ -113,7 +113,7 @@ def test_bits_are_the_days(days: int) -> None:
 )
 def test_days_within_a_window_are_those_that_it_touches(days: int, hours: tuple[int, int]) -> None:
     window = Window(*(OCTOBER + hour * 3_600_000 for hour in hours))
-    month = SeriesMonth(BTC, "1h", OCTOBER, days & 0x55555555, 0, days & ~0x55555555)
+    month = SeriesMonth(BTC, "1h", OCTOBER, days & 0x55555555, days & ~0x55555555)
     touched = {
         place
         for place in range(31)

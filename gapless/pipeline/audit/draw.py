@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import islice
@@ -16,7 +16,7 @@ from gapless.domain.interval import Interval
 from gapless.domain.window import Window
 from gapless.pipeline.audit.tickets import Ticket, Tickets, shuffled
 from gapless.pipeline.runtime import EXCHANGE, Runtime
-from gapless.pipeline.stored import union_rows
+from gapless.pipeline.stored import union_rows, whole_in
 from gapless.storage.mysql.reader import read_stored, stored_schema
 
 _SHAPE = SHAPES[Dataset.OHLCV]
@@ -99,8 +99,7 @@ def _read_all(rt: Runtime, batch: Sequence[Ticket]) -> Iterator[_Read]:
 
 def _read(rt: Runtime, batch: Sequence[Ticket], day: _Day, places: dict[str, list[int]]) -> list[_Read]:
     interval, window = day
-    first = {symbol: batch[at[0]] for symbol, at in places.items()}
-    rows = _stored_rows(rt, Interval(interval), window, first)
+    rows = _stored_rows(rt, Interval(interval), window, places)
     names = rows["symbol"].to_numpy()
     found = []
     for symbol, tickets in places.items():
@@ -111,13 +110,13 @@ def _read(rt: Runtime, batch: Sequence[Ticket], day: _Day, places: dict[str, lis
     return found
 
 
-def _stored_rows(rt: Runtime, interval: Interval, window: Window, tickets: dict[str, Ticket]) -> pa.Table:
+def _stored_rows(rt: Runtime, interval: Interval, window: Window, symbols: Collection[str]) -> pa.Table:
     """The bars of a day, both stores as one. The lake is not asked for days that MySQL holds whole."""
     span = (str(interval), window.start_ms, window.end_ms)
     what = f"drawing from {interval} {window}"
     # MySQL first: rows leave it for the lake only, so that a bar on its way is seen in one of the two.
-    hot = rt.db.run(what, lambda connection: read_stored(connection, _SHAPE, EXCHANGE, sorted(tickets), [span]))
-    elsewhere = [symbol for symbol, ticket in tickets.items() if not _whole_in_mysql(ticket)]
+    hot = rt.db.run(what, lambda connection: read_stored(connection, _SHAPE, EXCHANGE, sorted(symbols), [span]))
+    elsewhere = sorted(set(symbols) - whole_in(hot, len(interval.opens(window))))
     cold = rt.lake.read(window, symbols=elsewhere, intervals=[interval], exchange=EXCHANGE)
     return union_rows(
         _SHAPE,
@@ -126,11 +125,6 @@ def _stored_rows(rt: Runtime, interval: Interval, window: Window, tickets: dict[
         .append_column("store", pa.repeat(pa.scalar("lake"), cold.num_rows))
         .cast(DRAWN),
     )
-
-
-def _whole_in_mysql(ticket: Ticket) -> bool:
-    place = (ticket.day.start_ms - ticket.month.month_ms) // 86_400_000
-    return bool(ticket.month.whole >> place & 1)
 
 
 def _series(ticket: Ticket) -> _Series:

@@ -14,7 +14,7 @@ from gapless.domain.interval import ALL_INTERVALS, Interval
 from gapless.domain.window import DAY_MS, Window, iso, next_month
 from gapless.pipeline.digest.report import DayDigest, DigestRequest
 from gapless.pipeline.runtime import EXCHANGE, Runtime
-from gapless.pipeline.stored import SeriesMonth, days_within, union_rows
+from gapless.pipeline.stored import SeriesMonth, days_within, union_rows, whole_in
 from gapless.storage.lake.digests import digests
 from gapless.storage.lake.layout import Form, bucket_of, parse_key
 from gapless.storage.mysql import read_bars, read_rows
@@ -105,12 +105,13 @@ def _units(
 
 def _digest_unit(rt: Runtime, dataset: Dataset, unit: _Unit) -> list[DayDigest]:
     shape = SHAPES[dataset]
-    rows = union_rows(shape, _hot(rt, dataset, unit), _cold(rt, dataset, unit))
+    # MySQL first: rows leave it for the lake only, so that a row on its way is seen in one of the two.
+    hot = _hot(rt, dataset, unit)
+    rows = union_rows(shape, hot, _cold(rt, dataset, unit, hot))
     return [DayDigest(each.symbol, each.interval, each.day, each.rows, each.sha256) for each in digests(rows, shape)[1]]
 
 
 def _hot(rt: Runtime, dataset: Dataset, unit: _Unit) -> pa.Table:
-    # MySQL first: rows leave it for the lake only, so that a row on its way is seen in one of the two.
     names = [each.symbol for each in unit.months if each.mysql & days_within(each, unit.window)]
     if not names:
         return SHAPES[dataset].schema.empty_table()
@@ -119,12 +120,14 @@ def _hot(rt: Runtime, dataset: Dataset, unit: _Unit) -> pa.Table:
     return read_rows(rt.db, dataset, EXCHANGE, names, unit.window)
 
 
-def _cold(rt: Runtime, dataset: Dataset, unit: _Unit) -> pa.Table:
-    """The lake is not asked for series that MySQL holds whole."""
-    names = [each.symbol for each in unit.months if days_within(each, unit.window) & ~each.whole or not each.mysql]
+def _cold(rt: Runtime, dataset: Dataset, unit: _Unit, hot: pa.Table) -> pa.Table:
+    """What the lake holds; of series that MySQL holds whole it is not asked."""
+    names = {each.symbol for each in unit.months}
     if dataset is Dataset.OHLCV:
-        return rt.lake.read(unit.window, symbols=names, intervals=[Interval(unit.interval)], exchange=EXCHANGE)
-    return rt.lake.read_rows(dataset, unit.window, names, exchange=EXCHANGE)
+        interval = Interval(unit.interval)
+        names -= whole_in(hot, max(1, len(interval.opens(unit.window))))
+        return rt.lake.read(unit.window, symbols=sorted(names), intervals=[interval], exchange=EXCHANGE)
+    return rt.lake.read_rows(dataset, unit.window, sorted(names), exchange=EXCHANGE)
 
 
 def _from_receipts(

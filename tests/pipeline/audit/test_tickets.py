@@ -19,7 +19,7 @@ NOVEMBER = month_start(Window.of("2026-11-20", "2026-11-21").start_ms)
 
 
 def month(symbol: str, interval: str, days: int) -> SeriesMonth:
-    return SeriesMonth(symbol, interval, NOVEMBER, days, 0, 0)
+    return SeriesMonth(symbol, interval, NOVEMBER, days, 0)
 
 
 def test_tickets_are_the_grid_points_of_the_days_that_hold_anything() -> None:
