@@ -20,7 +20,7 @@ HEADERS = {
     # The pages bring their own scripts and styles. Nothing may be fetched from, or sent to, anywhere else, whatever a
     # name or value that is shown in them says.
     "Content-Security-Policy": (
-        "default-src 'none'; script-src 'self' 'unsafe-inline' 'unsafe-eval'; style-src 'self' 'unsafe-inline';"
+        "default-src 'none'; script-src 'self' 'unsafe-inline'; style-src 'self' 'unsafe-inline';"
         " img-src 'self' data:; font-src 'self' data:; connect-src 'none'; frame-ancestors 'self'; base-uri 'self';"
         " form-action 'none'"
     ),
