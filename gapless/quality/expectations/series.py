@@ -33,12 +33,12 @@ def _unknown_symbol() -> Rows:
         "known_symbol",
         "every symbol is an instrument of the exchange, today or once (table instrument_life)",
         query=(
-            "SELECT s.symbol, s.stored FROM (SELECT exchange, symbol, COUNT(*) AS stored FROM {batch} AS b "
+            "SELECT s.symbol, s.held FROM (SELECT exchange, symbol, COUNT(*) AS held FROM {batch} AS b "
             "GROUP BY exchange, symbol) AS s LEFT JOIN instrument_life AS l "
             "ON l.exchange = s.exchange AND l.symbol = s.symbol "
             "WHERE l.symbol IS NULL"
         ),
-        say="{stored} rows are stored of it, and it has no lifetime on record; run `gapless coverage` for it",
+        say="{held} rows are stored of it, and it has no lifetime on record; run `gapless coverage` for it",
         label=("symbol",),
     )
 
@@ -48,11 +48,11 @@ def _unknown_receipt() -> Rows:
         "known_receipt",
         "every row names the load that brought it (table load_receipt)",
         query=(
-            "SELECT s.receipt_id, s.stored FROM (SELECT receipt_id, COUNT(*) AS stored FROM {batch} AS b "
+            "SELECT s.receipt_id, s.held FROM (SELECT receipt_id, COUNT(*) AS held FROM {batch} AS b "
             "WHERE receipt_id <> 0 GROUP BY receipt_id) AS s LEFT JOIN load_receipt AS l ON l.id = s.receipt_id "
             "WHERE l.id IS NULL"
         ),
-        say="{stored} rows name a load that is not on record: they were not written by Gapless",
+        say="{held} rows name a load that is not on record: they were not written by Gapless",
         label=("receipt_id",),
     )
 
@@ -68,21 +68,21 @@ def _unknown_source() -> Rows:
 
 def _holes_known() -> Rows:
     found = (
-        "SELECT s.symbol, s.`interval`, s.stored, s.whole FROM (SELECT exchange, symbol, `interval`, COUNT(*) "  # noqa: S608
-        "AS stored, 86400 DIV (" + _SECONDS + ") AS whole, DATE(MIN(ts)) AS day FROM {batch} AS b "
+        "SELECT s.symbol, s.`interval`, s.held, s.whole FROM (SELECT exchange, symbol, `interval`, COUNT(*) "  # noqa: S608
+        "AS held, 86400 DIV (" + _SECONDS + ") AS whole, DATE(MIN(ts)) AS day FROM {batch} AS b "
         "GROUP BY exchange, symbol, `interval`) AS s "
         "JOIN instrument_life AS l ON l.exchange = s.exchange AND l.symbol = s.symbol AND l.listed_at <= s.day "
         "AND (l.delisted_at IS NULL OR l.delisted_at >= s.day + INTERVAL 1 DAY) "
         "LEFT JOIN data_gap_log AS g ON g.exchange = s.exchange AND g.symbol = s.symbol "
         "AND g.dataset = 'ohlcv' AND g.`interval` = s.`interval` AND g.state <> 'filled' "
         "AND g.gap_start < s.day + INTERVAL 1 DAY AND g.gap_end > s.day "
-        "WHERE s.stored < s.whole AND g.id IS NULL"
+        "WHERE s.held < s.whole AND g.id IS NULL"
     )
     return Rows(
         "holes_known",
         "a series that is short of bars, of an instrument that lived all day, has its holes in the gap log",
         query=found,
-        say="{stored} of {whole} bars are stored, and no gap is on record; run `gapless gaps` over the day",
+        say="{held} of {whole} bars are stored, and no gap is on record; run `gapless gaps` over the day",
         severity="warning",
         label=("symbol", "interval"),
     )
