@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from decimal import Decimal
 
 import numpy as np
 import pyarrow as pa
@@ -12,7 +11,7 @@ import pyarrow.compute as pc
 from gapless.domain.interval import Interval
 from gapless.domain.schema import OHLCV_VALUES
 from gapless.errors import ValidationError
-from gapless.quality.daily.columns import Columns, Ints, Mask
+from gapless.quality.daily.columns import Columns, Floats, Ints, Mask
 from gapless.quality.daily.findings import (
     AGREEMENT,
     CRITICAL,
@@ -141,34 +140,42 @@ def check_agreement(bars: Columns, made: pa.Table, rows: Ints, limits: Agreement
     differs = {name: pc.not_equal(held[name], made[name]).to_numpy() for name in OHLCV_VALUES}
     any_differs = np.logical_or.reduce(list(differs.values()))
     agrees[rows[~any_differs]] = True
+    wrong = np.flatnonzero(any_differs & bars.today[rows])
+    if len(wrong) == 0:
+        return Verdict(), agrees
+    apart = _furthest(held.take(pa.array(wrong)), made.take(pa.array(wrong)))
+    critical = apart >= limits.critical
+    counts = {CRITICAL: int(critical.sum()), WARNING: int((~critical).sum())}
     found: list[Finding] = []
-    counts = {CRITICAL: 0, WARNING: 0}
-    for at in np.flatnonzero(any_differs & bars.today[rows]).tolist():
-        wrong = {name: (held[name][at].as_py(), made[name][at].as_py()) for name in OHLCV_VALUES if differs[name][at]}
-        furthest = max(_apart(*values) for values in wrong.values())
-        severity = CRITICAL if furthest >= limits.critical else WARNING
-        counts[severity] += 1
-        if len(found) < most:
-            row = int(rows[at])
-            told = ", ".join(
-                f"{_PLAIN[name]} is {number_text(ours)}, the minutes make {number_text(theirs)}"
-                for name, (ours, theirs) in wrong.items()
-            )
-            found.append(
-                finding(
-                    AGREEMENT, severity, bars.symbols[int(bars.series[row])], str(bars.interval),
-                    int(bars.ts[row]), f"{share_text(furthest)} apart", "equal", told,
-                )
-            )  # fmt: skip
+    for place in np.argsort(-apart, kind="stable")[:most].tolist():
+        at = int(wrong[place])
+        row = int(rows[at])
+        told = ", ".join(
+            f"{_PLAIN[name]} is {number_text(held[name][at].as_py())},"
+            f" the minutes make {number_text(made[name][at].as_py())}"
+            for name in OHLCV_VALUES
+            if differs[name][at]
+        )
+        symbol = bars.symbols[int(bars.series[row])]
+        severity = CRITICAL if critical[place] else WARNING
+        measured = f"{share_text(apart[place])} apart"
+        found.append(
+            finding(AGREEMENT, severity, symbol, str(bars.interval), int(bars.ts[row]), measured, "equal", told)
+        )
     return Verdict(tuple(found), {severity: count for severity, count in counts.items() if count}), agrees
+
+
+def _furthest(held: pa.Table, made: pa.Table) -> Floats:
+    """The largest difference of each row's values, in shares of what the minutes make; of nothing, all."""
+    furthest = np.zeros(held.num_rows)
+    for name in OHLCV_VALUES:
+        ours, theirs = (column.cast(pa.float64()).to_numpy() for column in (held[name], made[name]))
+        with np.errstate(divide="ignore", invalid="ignore"):
+            share = np.where(theirs == 0, np.where(ours == theirs, 0.0, 1.0), np.abs(ours - theirs) / np.abs(theirs))
+        furthest = np.maximum(furthest, share)
+    return furthest
 
 
 def _wide(column: pa.ChunkedArray) -> pa.ChunkedArray:
     """Decimals with room for any sum of a day."""
     return column.cast(pa.decimal128(38, column.type.scale)) if pa.types.is_decimal128(column.type) else column
-
-
-def _apart(held: Decimal | int, made: Decimal | int) -> float:
-    """The difference in shares of what the minutes make; of nothing, all."""
-    ours, theirs = Decimal(held), Decimal(made)
-    return float(abs(ours - theirs) / abs(theirs)) if theirs else 1.0

@@ -42,11 +42,9 @@ def longer(minutes: pa.Table, interval: Interval) -> pa.Table:
                 "low": min(part["low"] for part in parts), "close": parts[-1]["close"], **sums,
             }
         )  # fmt: skip
-    named = {
-        field.name: pa.array([row[field.name] for row in rows], field.type) for field in OHLCV if field.name != "ts"
-    }
-    ts = pa.array([row["ts"] for row in rows], pa.int64()).cast(OHLCV.field("ts").type)
-    return pa.table([ts if name == "ts" else named[name] for name in OHLCV.names], schema=OHLCV)
+    kinds = {field.name: pa.int64() if field.name == "ts" else field.type for field in OHLCV}
+    made = [pa.array([row[name] for row in rows], kind).cast(OHLCV.field(name).type) for name, kind in kinds.items()]
+    return pa.table(made, schema=OHLCV)
 
 
 def compared(
