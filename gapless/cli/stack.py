@@ -131,7 +131,7 @@ def _logs(args: argparse.Namespace) -> int:
 def _run(args: argparse.Namespace) -> int:
     from rich.console import Console
 
-    from gapless.stack.hourly import ALSO_SCHEDULED, ensure_green_run
+    from gapless.stack.hourly import ensure_green_run, schedule_others
     from gapless.stack.summary import print_summary
 
     stack, user = _stack()
@@ -139,10 +139,9 @@ def _run(args: argparse.Namespace) -> int:
     began = time.monotonic()
     status = stack.up(user, mode)
     started = time.monotonic() - began
-    report = ensure_green_run(stack.api(), say=say)
-    for dag_id in ALSO_SCHEDULED:
-        if stack.api().find_dag(dag_id) is not None:
-            stack.api().unpause(dag_id)
+    api = stack.api()
+    report = ensure_green_run(api, say=say)
+    schedule_others(api, say=say)
     if report.reused:
         say(f"the newest hour is there already ({report.run_id})")
     settings = _running_settings(stack)

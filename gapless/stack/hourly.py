@@ -69,6 +69,22 @@ def ensure_green_run(
     return RunReport(run_id=run["dag_run_id"], reused=reused, seconds=time.monotonic() - began)
 
 
+def schedule_others(api: AirflowApi, *, say: Callable[[str], None], patience_s: float = 15) -> None:
+    """Unpause what a running installation needs besides, without waiting for any of its runs.
+
+    One whose file has not been read yet is waited for, all together no longer than `patience_s`; then it is named: a
+    daily check that stays paused would never be missed.
+    """
+    deadline = time.monotonic() + patience_s
+    for dag_id in ALSO_SCHEDULED:
+        while (dag := api.find_dag(dag_id)) is None and time.monotonic() < deadline:
+            time.sleep(0.25)
+        if dag is None:
+            say(f"Airflow has not found {dag_id} yet: unpause it in its page, or run this again")
+        elif dag["is_paused"]:
+            api.unpause(dag_id)
+
+
 def _wait_for_dag(api: AirflowApi, dag_id: str, deadline: float) -> dict[str, Any]:
     while (dag := api.find_dag(dag_id)) is None:
         if errors := api.import_errors():

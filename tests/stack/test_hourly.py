@@ -10,7 +10,7 @@ import pytest
 from gapless.errors import GaplessError
 from gapless.stack import hourly
 from gapless.stack.airflow_api import AirflowApi
-from gapless.stack.hourly import ensure_green_run, progress_line
+from gapless.stack.hourly import ALSO_SCHEDULED, ensure_green_run, progress_line, schedule_others
 
 NOW = datetime(2026, 11, 20, 16, 20, tzinfo=UTC)
 
@@ -117,3 +117,38 @@ def test_progress_is_one_readable_line() -> None:
     assert progress_line(tasks) == "plan done, extract_raw 2 of 4 running"
     assert progress_line([{"task_id": "plan", "state": "up_for_reschedule"}]) == "plan up for reschedule"
     assert progress_line([]) == ""
+
+
+class Dags(Airflow):
+    """An Airflow that finds each DAG at the N-th look, or never."""
+
+    def __init__(self, looks: dict[str, int], running: tuple[str, ...] = ()) -> None:
+        super().__init__([])
+        self.looks = dict.fromkeys(ALSO_SCHEDULED, 1) | looks
+        self.running = running
+        self.unpaused: list[str] = []
+
+    def find_dag(self, dag_id: str) -> dict[str, Any] | None:
+        self.looks[dag_id] -= 1
+        return None if self.looks[dag_id] > 0 else {"is_paused": dag_id not in self.running}
+
+    def unpause(self, dag_id: str) -> None:
+        self.unpaused.append(dag_id)
+
+
+def test_the_other_dags_are_scheduled_the_diff_before_the_check_that_waits_for_it() -> None:
+    api = Dags({"gap_diff_daily": 2}, running=("funding_etl",))
+    said: list[str] = []
+    schedule_others(api, say=said.append)
+    assert api.unpaused == [dag_id for dag_id in ALSO_SCHEDULED if dag_id != "funding_etl"]
+    assert api.unpaused.index("gap_diff_daily") < api.unpaused.index("quality_daily")
+    assert said == []
+
+
+def test_a_dag_that_is_never_found_is_named_and_holds_up_no_other() -> None:
+    api = Dags({"gap_diff_daily": 10_000})
+    said: list[str] = []
+    schedule_others(api, say=said.append, patience_s=0.3)
+    assert api.unpaused == [dag_id for dag_id in ALSO_SCHEDULED if dag_id != "gap_diff_daily"]
+    assert len(said) == 1
+    assert "gap_diff_daily" in said[0]
