@@ -24,23 +24,25 @@ class Differences:
         extra: of `stored`: rows that they do not have.
         different: of `theirs`: rows that are stored with another value.
         stored_as: of `stored`: the same rows, aligned with `different`.
+        told: of `theirs`: rows that bring a value where a null is stored, and contradict nothing.
     """
 
     missing: Indices
     extra: Indices
     different: Indices
     stored_as: Indices
+    told: Indices
 
     @property
     def none(self) -> bool:
         """Whether both readings are the same."""
-        return not (len(self.missing) or len(self.extra) or len(self.different))
+        return not (len(self.missing) or len(self.extra) or len(self.different) or len(self.told))
 
 
 def compare(shape: Shape, stored: pa.Table, theirs: pa.Table) -> Differences:
     """Compare stored rows with what the exchange gives; where a row came from is no part of it.
 
-    A null of theirs contradicts nothing: they did not say it. A value of theirs where a null is stored is a difference.
+    A null contradicts nothing: it was not said. A value of theirs where a null is stored is told, see `Differences`.
 
     Args:
         stored, theirs: the shape's columns (more are allowed), any order, each key once.
@@ -60,19 +62,19 @@ def compare(shape: Shape, stored: pa.Table, theirs: pa.Table) -> Differences:
         missing, extra = _others(len(given), at_given), _others(len(held), at_held)
     ours = stored if whole else stored.take(pa.array(at_held))
     told = theirs if whole else theirs.take(pa.array(at_given))
-    differs = np.zeros(len(at_held), np.bool_)
+    differs, fills = np.zeros(len(at_held), np.bool_), np.zeros(len(at_held), np.bool_)
     for name in shape.values:
         mine, their = ours[name].combine_chunks(), told[name].combine_chunks()
         if not mine.equals(their):
-            differs |= _contradicted(mine, their)
+            differs |= _flags(pc.fill_null(pc.not_equal(mine, their), False))
+            if mine.null_count:
+                fills |= _flags(pc.and_(mine.is_null(), their.is_valid()))
     found = np.flatnonzero(differs)
-    return Differences(missing, extra, at_given[found], at_held[found])
+    return Differences(missing, extra, at_given[found], at_held[found], at_given[np.flatnonzero(fills & ~differs)])
 
 
-def _contradicted(mine: pa.ChunkedArray, their: pa.ChunkedArray) -> Flags:
-    unequal = pc.fill_null(pc.not_equal(mine, their), False)
-    told_anew = pc.and_(mine.is_null(), their.is_valid())
-    flags: Flags = np.asarray(pc.or_(unequal, told_anew))
+def _flags(condition: pa.ChunkedArray) -> Flags:
+    flags: Flags = np.asarray(condition)
     return flags
 
 

@@ -12,6 +12,7 @@ import pyarrow.compute as pc
 from gapless.domain.datasets import SHAPES, Dataset, Shape
 from gapless.domain.grid import Opens, runs
 from gapless.domain.keys import millis_of, opens_by_series
+from gapless.domain.schema import knowledge
 from gapless.domain.window import Window
 from gapless.pipeline.backfill.outcome import without
 from gapless.pipeline.backfill.pieces import Piece
@@ -65,14 +66,12 @@ class Judged:
     """What was found of several series.
 
     Attributes:
-        to_load: rows of the exchange that are missing or differ, canonical.
-        replaced: how many of them differ.
+        to_load: rows of the exchange that are missing or differ, or that say what is blank, canonical.
         extras: stored rows that the exchange does not have.
     """
 
     series: tuple[SeriesFound, ...]
     to_load: pa.Table
-    replaced: int
     extras: pa.Table
 
 
@@ -94,6 +93,12 @@ def judge(
     """
     shape = SHAPES[dataset]
     found = compare(shape, stored, theirs)
+    # What ranks lower than what is stored contradicts it and does not replace it: the archive's word on metrics that
+    # REST once told otherwise, and has forgotten. It is no difference that anybody could repair.
+    stand = _ranks(theirs, found.different) >= _ranks(stored, found.stored_as)
+    different = found.different[stand]
+    # Of funding the archive never says the mark price, and REST never the interval: a blank is no loss there.
+    counted = different if dataset is Dataset.FUNDING else np.union1d(different, found.told)
     given, held = _times(shape, theirs), _times(shape, stored)
     series = []
     for piece in pieces:
@@ -103,12 +108,13 @@ def judge(
             _series(piece, expected, given.get(key, NONE), held.get(key, NONE), broken.get(key, NONE),
                     None if holes is None else tuple(holes.get(key, ())))
         )  # fmt: skip
-    differs = _count_by_series(shape, theirs, found.different)
+    differs = _count_by_series(shape, theirs, counted)
     series = [_with_different(one, differs) for one in series]
     missing = theirs.take(pa.array(found.missing))
     wanted = _among(shape, missing, {_key(one): one.missing for one in series})
-    to_load = pa.concat_tables([missing.filter(wanted), theirs.take(pa.array(found.different))])
-    return Judged(tuple(series), to_load.combine_chunks(), len(found.different), stored.take(pa.array(found.extra)))
+    changed = theirs.take(pa.array(np.union1d(different, found.told)))
+    to_load = pa.concat_tables([missing.filter(wanted), changed]).combine_chunks()
+    return Judged(tuple(series), to_load, stored.take(pa.array(found.extra)))
 
 
 def _series(
@@ -138,6 +144,12 @@ def _with_different(one: SeriesFound, differs: Mapping[Key, int]) -> SeriesFound
     return SeriesFound(
         one.piece, one.checked, one.missing, one.broken, one.extra, one.denied, one.unfillable, count
     )  # fmt: skip
+
+
+def _ranks(rows: pa.Table, chosen: Opens) -> Opens:
+    """What the sources of some rows know; see `gapless.domain.schema.knowledge`."""
+    codes = rows["source"].take(pa.array(chosen)).to_pylist()
+    return np.array([knowledge(code) for code in codes], np.int64)
 
 
 def _key(one: SeriesFound) -> Key:

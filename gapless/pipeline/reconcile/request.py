@@ -123,6 +123,20 @@ class GapReport(msgspec.Struct, frozen=True):
         return not (self.errors or self.missing or self.extra or self.different or self.failed)
 
 
+def joined(rows: Iterable[GapRow]) -> list[GapRow]:
+    """Rows in order, those of one state and cause that touch as one: work is cut at months, gaps are not."""
+    kept: list[GapRow] = []
+    for row in sorted(rows, key=lambda row: (row.symbol, row.interval, row.start)):
+        last = kept[-1] if kept else None
+        if last and (last.symbol, last.interval, last.end, last.state, last.cause) == (
+            row.symbol, row.interval, row.start, row.state, row.cause,
+        ):  # fmt: skip
+            kept[-1] = msgspec.structs.replace(last, end=row.end, bars=last.bars + row.bars)
+        else:
+            kept.append(row)
+    return kept
+
+
 def summed(reports: Iterable[GapReport]) -> GapReport:
     """Reports of disjoint work as one."""
     parts = list(reports)
@@ -138,6 +152,6 @@ def summed(reports: Iterable[GapReport]) -> GapReport:
         **{name: sum(getattr(part, name) for part in parts) for name in counts},
         noticed=noticed,
         seconds=round(sum(part.seconds for part in parts), 3),
-        gaps=tuple(sorted((gap for part in parts for gap in part.gaps), key=lambda g: (g.symbol, g.interval, g.start))),
+        gaps=tuple(joined(gap for part in parts for gap in part.gaps)),
         errors=tuple(error for part in parts for error in part.errors),
     )

@@ -22,7 +22,7 @@ from gapless.pipeline.reconcile.engine import BarComparison
 from gapless.pipeline.reconcile.healing import heal
 from gapless.pipeline.reconcile.open_gaps import denied_lately, pieces_of_gaps, standing_gaps
 from gapless.pipeline.reconcile.repair import Stores
-from gapless.pipeline.reconcile.request import DiffRequest, GapReport
+from gapless.pipeline.reconcile.request import DiffRequest, GapReport, joined
 from gapless.pipeline.reconcile.series import SeriesComparison
 from gapless.pipeline.reconcile.slabs import Slab, rows_of, slabs_of
 from gapless.pipeline.reconcile.witness import Witness
@@ -259,7 +259,7 @@ def _count(rt: Runtime, request: DiffRequest, tally: _Tally) -> None:
 
 def _report(found: Survey, tally: _Tally, seconds: float) -> GapReport:
     results = list(tally.results.values())
-    gaps = [row for one in results for row in one.gaps]
+    gaps = joined(row for one in results for row in one.gaps)
     sums = {name: sum(getattr(one, name) for one in results) for name in _SUMS}
     sums["filled"] += tally.healed
     failures = [*found.failures, *_once(failure_of(one.piece, one.error) for one in results if one.error is not None)]
@@ -269,7 +269,7 @@ def _report(found: Survey, tally: _Tally, seconds: float) -> GapReport:
         requests=tally.requests,
         weight_used=tally.weight,
         seconds=round(seconds, 3),
-        gaps=tuple(sorted(gaps, key=lambda row: (row.symbol, row.interval, row.start))),
+        gaps=tuple(gaps),
         errors=tuple(failures),
     )
 

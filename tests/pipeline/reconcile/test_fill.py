@@ -250,6 +250,50 @@ def test_funding_and_metrics_are_put_right_too(
     assert diff(installation, *window, **options).clean
 
 
+def test_what_the_archive_never_tells_of_funding_is_no_difference(
+    installation: Installation, replica: ReplicaHandle
+) -> None:
+    window = ("2026-09-01", "2026-10-01")
+    installation.backfill(*window, dataset=Dataset.FUNDING, source="vision")
+    assert installation.rows("SELECT COUNT(mark_price) FROM funding_rate") == [(0,)]
+    untouched = diff(installation, *window, dataset=Dataset.FUNDING)
+    assert (untouched.clean, untouched.checked) == (True, 90)
+    repaired = diff(installation, *window, dataset=Dataset.FUNDING, fill=True)
+    assert (repaired.clean, repaired.restated, repaired.filled) == (True, 0, 0)
+    assert installation.rows("SELECT COUNT(mark_price), COUNT(interval_hours) FROM funding_rate") == [(90, 90)]
+    assert installation.rows("SELECT COUNT(*) FROM restatement") == [(0,)]
+
+
+def test_the_archive_does_not_contradict_what_rest_said_and_has_forgotten(
+    installation: Installation, replica: ReplicaHandle
+) -> None:
+    window = ("2026-10-01", "2026-10-02")
+    installation.backfill(*window, dataset=Dataset.METRICS)
+    with installation.db.engine.begin() as connection:
+        connection.exec_driver_sql(
+            "UPDATE futures_metrics SET open_interest = open_interest + 1 WHERE ts < '2026-10-01 02:00:00'"
+        )
+    assert diff(installation, *window, dataset=Dataset.METRICS).different == 24
+    with installation.db.engine.begin() as connection:
+        connection.exec_driver_sql("UPDATE futures_metrics SET source = 1 WHERE ts < '2026-10-01 02:00:00'")
+    for fill in (False, True, True):
+        found = diff(installation, *window, dataset=Dataset.METRICS, fill=fill)
+        assert (found.clean, found.different, found.restated) == (True, 0, 0)
+
+
+def test_a_gap_across_a_month_is_one_gap(installation: Installation, replica: ReplicaHandle) -> None:
+    installation.backfill(*BORDER, intervals="15m")
+    with installation.db.engine.begin() as connection:
+        connection.exec_driver_sql("DELETE FROM ohlcv WHERE ts < '2026-09-01 03:00:00'")
+    with installation.open() as rt:
+        night = Window.of("2026-08-31T20:00", "2026-09-01")
+        rt.lake.remove(rt.lake.read(night, symbols=[BTC], intervals=[Interval.M15], exchange="binance"))
+    found = diff(installation, *BORDER, intervals="15m")
+    assert [(gap.start, gap.end, gap.bars) for gap in found.gaps] == [
+        ("2026-08-31T20:00:00Z", "2026-09-01T03:00:00Z", 28)
+    ]
+
+
 def test_the_command_fills_and_says_what_it_did(installation: Installation, replica: ReplicaHandle) -> None:
     installation.backfill("2026-11-10", "2026-11-11", intervals="15m")
     with installation.db.engine.begin() as connection:
