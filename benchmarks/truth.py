@@ -1,6 +1,7 @@
 """Digest and audit: what they cost beside the reading that they cannot do without, on MariaDB and a lake in a folder.
 
-    python -m benchmarks.truth [--symbols 200] [--days 3] [--rounds 3] [--history 2000000] [--sample 1000] [--server mariadb]
+    python -m benchmarks.truth [--symbols 200] [--days 3] [--rounds 3] [--history 2000000] [--sample 1000]
+                               [--server mariadb]
 
 1m bars of many symbols. Digests are timed with the rows in MySQL, in the lake as days, in both, and as a cold month in
 buckets, each against reading the same rows. The audit's draw is timed over the books of a long history: so many series

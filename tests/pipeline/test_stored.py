@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from datetime import datetime
 from itertools import pairwise
+from random import Random
+from typing import Any
 
 import pyarrow as pa
 import pytest
@@ -13,7 +16,7 @@ from hypothesis import strategies as st
 from gapless.domain.datasets import SHAPES, Dataset
 from gapless.domain.instrument import Market
 from gapless.domain.interval import Interval
-from gapless.domain.window import DAY_MS, Window, month_start
+from gapless.domain.window import DAY_MS, Window, month_start, to_ms
 from gapless.errors import ConfigError
 from gapless.pipeline.instruments import refresh_instruments
 from gapless.pipeline.runtime import Runtime
@@ -27,8 +30,10 @@ from gapless.pipeline.stored import (
     union_rows,
     unstored,
 )
-from gapless.storage.mysql.days import EVER, archived_digests, table_months
+from gapless.storage.mysql import count_days
+from gapless.storage.mysql.days import EVER, archived_digests, held_days, table_months
 from tests.bars import bars
+from tests.fixtures.replica import ReplicaHandle
 from tests.pipeline.conftest import Installation
 from tests.pipeline.test_read import into_lake, into_mysql
 
@@ -74,6 +79,31 @@ def test_the_parts_of_a_table_are_its_partitions_and_all_time_together(rt: Runti
     week = Window.of("2026-11-28", "2026-12-03")
     cut = table_months(rt.db, Dataset.OHLCV, week)
     assert (cut[0].start_ms, cut[-1].end_ms) == (week.start_ms, week.end_ms)
+
+
+@pytest.mark.parametrize("kind", ["mariadb", "mysql"])
+def test_looking_at_midnights_finds_the_days_that_counting_finds(
+    make_installation: Any, replica: ReplicaHandle, kind: str
+) -> None:
+    random = Random(5)
+    with make_installation(replica, kind=kind).open() as rt:
+        for symbol in (BTC, ETH, "A/USDT:USDT"):
+            for interval, start, count in (
+                ("1h", "2026-09-28T07:00", 900),
+                ("4h", "2026-10-01", 200),
+                ("1d", "2026-10-09", 40),
+            ):
+                series = bars(symbol, interval, start, count)
+                kept = sorted(random.sample(range(count), count // 20))
+                into_mysql(rt, series.take(kept))
+        counted: dict[tuple[str, str, int], int] = {}
+        for row in count_days(rt.db, Dataset.OHLCV, "binance", EVER).to_pylist():
+            day_ms = to_ms(datetime.combine(row["day"], datetime.min.time()))
+            key = (row["symbol"], row["interval"], month_start(day_ms))
+            counted[key] = counted.get(key, 0) | 1 << row["day"].day - 1
+        assert held_days(rt.db, Dataset.OHLCV, "binance") == counted
+        some = held_days(rt.db, Dataset.OHLCV, "binance", symbols=[ETH, "NOPE/USDT"], intervals=["1h"])
+        assert some == {key: days for key, days in counted.items() if key[:2] == (ETH, "1h")}
 
 
 def test_receipts_are_read_by_series_and_day(rt: Runtime) -> None:
