@@ -22,6 +22,7 @@ _LINK = re.compile(rf"<link\b[^>]*\bhref=[\"'](?P<url>{_REMOTE})[\"'][^>]*/?>", 
 _IMAGE = re.compile(rf"<img\b[^>]*\bsrc=[\"']{_REMOTE}[\"'][^>]*/?>", re.IGNORECASE)
 _STYLE_URL = re.compile(rf"url\(\s*[\"']?{_REMOTE}[\"']?\s*\)", re.IGNORECASE)
 _IMPORT = re.compile(rf"@import\s+[\"']{_REMOTE}[\"'][^;]*;", re.IGNORECASE)
+_ICON = re.compile(r"<link\b[^>]*\brel=[\"'](?:shortcut )?icon[\"'][^>]*/?>", re.IGNORECASE)
 _NEWSLETTER = re.compile(r"<footer>.*?</footer>", re.IGNORECASE | re.DOTALL)
 _ANCHOR = re.compile(rf"<a\b[^>]*\bhref=[\"']{_REMOTE}[\"'][^>]*>(?P<text>.*?)</a>", re.IGNORECASE | re.DOTALL)
 _LOADED = re.compile(
@@ -34,7 +35,8 @@ _LOADED = re.compile(
 def localise(page: str, to_assets: str, assets: Collection[str]) -> str:
     """A page that loads its styles and scripts from `to_assets`, and nothing from anywhere else. Pure.
 
-    What has no namesake there is left out: the charts' scripts (our suites draw none), the newsletter, the logo.
+    What has no namesake there is left out: the charts' scripts (our suites draw none), the newsletter, the
+    logo, the icon.
 
     Args:
         page: HTML as Great Expectations writes it.
@@ -60,6 +62,7 @@ def localise(page: str, to_assets: str, assets: Collection[str]) -> str:
     page = _IMAGE.sub("<strong>Data docs</strong>", page)
     page = _STYLE_URL.sub("none", page)
     page = _IMPORT.sub("", page)
+    page = _ICON.sub("", page)  # it lies among megabytes of pictures that no page shows
     page = _NEWSLETTER.sub("", page)
     return _ANCHOR.sub(lambda match: match["text"], page)
 

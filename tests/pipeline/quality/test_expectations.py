@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -40,10 +40,10 @@ def fill(installation: Installation, day: Window = DAY) -> None:
 
 
 def check(
-    installation: Installation, day: Window = DAY, run_id: str = "test/1", **options: object
+    installation: Installation, day: Window = DAY, *, run_id: str = "test/1", suites: Sequence[Suite] = SUITES
 ) -> ExpectationsReport:
     with installation.open() as rt:
-        return run_expectations(rt, day, run_id=run_id, link=LINK, **options)  # type: ignore[arg-type]
+        return run_expectations(rt, day, run_id=run_id, link=LINK, suites=suites)
 
 
 def suite_of(report: ExpectationsReport, name: str) -> SuiteResult:

@@ -54,9 +54,7 @@ def test_words_and_links_of_the_site_itself_stay() -> None:
         st.builds(
             "{}{}{}".format,
             st.sampled_from(['<script src="', "<script async src='", '<link rel="x" href="', '<img src="', "url("]),
-            st.sampled_from(
-                ["https://a.example/x.js", "//b.example/bootstrap.min.css", "http://c.example", "./own.js"]
-            ),
+            st.sampled_from(["https://a.example/x.js", "//b.example/bootstrap.min.css", "http://c.example", "./own"]),
             st.sampled_from(['"></script>', "'></script>", '">', '"/>', ")"]),
         ),
         max_size=6,

@@ -12,8 +12,10 @@ from gapless.quality.expectations.pages import day_page, entry_of, index_page
 from gapless.quality.expectations.report import State
 
 EVIL = '<script>alert("x")</script>'
-FAILURE = RuleFailure("high", "critical", "symbol, interval, ts", 12, 3710, (f"BTC/USDT {EVIL}: high 5 is below open 6",),
-                      "text", f"high is at least open {EVIL}")  # fmt: skip
+SAMPLE = f"BTC/USDT {EVIL}: high 5 is below open 6"
+FAILURE = RuleFailure(
+    "high", "critical", "symbol, interval, ts", 12, 3710, (SAMPLE,), "text", f"high is at least open {EVIL}"
+)
 
 
 def report(state: State, link: str = "http://127.0.0.1/runs/1", **suite: object) -> ExpectationsReport:
@@ -60,6 +62,6 @@ def test_what_comes_from_data_is_text_and_no_markup() -> None:
 def test_the_list_has_the_latest_day_first_and_says_how_long_pages_are_kept() -> None:
     days = [msgspec.structs.replace(report("clean"), day=f"2026-11-{day}") for day in (12, 14, 13)]
     shown = index_page([entry_of(each, folder=each.day, at="x") for each in days], kept_days=33)
-    assert [found for found in re.findall(r">(2026-11-\d\d)<", shown)] == ["2026-11-14", "2026-11-13", "2026-11-12"]
+    assert re.findall(r">(2026-11-\d\d)<", shown) == ["2026-11-14", "2026-11-13", "2026-11-12"]
     assert "33 days" in shown
     assert "No day has been checked yet" in index_page([], kept_days=90)
