@@ -102,11 +102,13 @@ def join_stores(hot: pa.Table, cold: pa.Table, shape: Shape = SHAPES[Dataset.OHL
     if cold.num_rows == 0:
         return hot
     held, kept = row_keys(shape, [hot, cold], "stores")
-    lacking = kept if hot.num_rows == 0 else np.setdiff1d(kept, held, assume_unique=True)
-    if len(lacking) == 0:
-        return hot
-    rows = cold if len(lacking) == len(kept) else cold.filter(pa.array(np.isin(kept, lacking, assume_unique=True)))
-    return pa.concat_tables([hot, rows]).sort_by([(name, "ascending") for name in shape.key])
+    if len(held):
+        in_order = np.sort(held)
+        lacking = in_order[np.minimum(np.searchsorted(in_order, kept), len(in_order) - 1)] != kept
+        if not lacking.any():
+            return hot
+        cold = cold.filter(pa.array(lacking))
+    return pa.concat_tables([hot, cold]).sort_by([(name, "ascending") for name in shape.key])
 
 
 def read_rows_everywhere(rt: Runtime, dataset: Dataset, symbols: Sequence[str], window: Window) -> pa.Table:
