@@ -53,7 +53,8 @@ def run_expectations(
 
     Raises:
         ConfigError: not one UTC day, or Great Expectations is not installed.
-        StorageError: MySQL or the lake is away. A check that cannot be done is in the report, as `broken`.
+        StorageError: MySQL or the lake is away, or the data docs have no folder to be built in. A check that cannot be
+            done is in the report, as `broken`.
     """
     if day.length_ms != DAY_MS or day.start_ms % DAY_MS:
         raise ConfigError(f"suites are held against one UTC day, and {day} is none: give 00:00 to 00:00 of the next")

@@ -54,8 +54,8 @@ def site(installation: Installation) -> Path:
         )
         connection.exec_driver_sql(
             "INSERT INTO data_gap_log (exchange, symbol, dataset, `interval`, gap_start, gap_end, bars, attempts, "
-            "state, cause, noticed_at, changed_at) VALUES ('binance', 'A/B', 'ohlcv', '1m', '2026-11-13', '2026-11-13 00:01', "
-            "1, 3, 'failed', %s, NOW(), NOW())",
+            "state, cause, noticed_at, changed_at) VALUES ('binance', 'A/B', 'ohlcv', '1m', '2026-11-13', "
+            "'2026-11-13 00:01', 1, 3, 'failed', %s, NOW(), NOW())",
             (EVIL,),
         )
     with installation.open() as rt:
