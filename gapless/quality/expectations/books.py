@@ -178,11 +178,16 @@ REVIEW = Suite(
     ("dataset", "symbol", "interval", "ts"),
     (
         dataset(),
-        one_of("state", "state", "'waiting', 'accepted', 'rejected'", "the state is waiting, accepted or rejected"),
+        one_of(
+            "state",
+            "state",
+            "'waiting', 'accepted', 'rejected', 'superseded'",
+            "the state is waiting, accepted, rejected or superseded",
+        ),
         Rows(
             "decided",
             "a decision has its time and its author, and what waits has none",
-            "(state = 'waiting') <> (decided_at IS NULL) OR (state <> 'waiting' AND decided_by = '')",
+            "(state = 'waiting') <> (decided_at IS NULL) OR (state IN ('accepted', 'rejected') AND decided_by = '')",
             "{state}, decided {decided_at} by {decided_by}",
         ),
         Rows("values", "the row is kept as it was, a JSON object", "NOT JSON_VALID(row_values)", "not JSON"),

@@ -26,7 +26,8 @@ CREATE TABLE IF NOT EXISTS counter (
 ) ENGINE = InnoDB DEFAULT CHARACTER SET utf8mb4 COLLATE utf8mb4_bin;
 
 -- Stored rows that look wrong though they break no rule, for a person's yes or no. The rows themselves stay.
--- row_values: the row as it was, a JSON object of exact strings. state: waiting, accepted, rejected.
+-- row_values: the row as it was, a JSON object of exact strings. state: waiting, accepted, rejected,
+-- superseded (the exchange has other values now).
 CREATE TABLE IF NOT EXISTS review (
   id         BIGINT NOT NULL AUTO_INCREMENT,
   identity   CHAR(64) CHARACTER SET ascii COLLATE ascii_bin NOT NULL,

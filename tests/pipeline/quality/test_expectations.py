@@ -13,11 +13,22 @@ import pytest
 
 from gapless.domain.window import DAY_MS, Window
 from gapless.errors import ConfigError, NotFound
+from gapless.pipeline.paging import tell_of_quality
 from gapless.pipeline.quality.expectations import ExpectationsReport, SuiteResult, run_expectations, sweep_reports
 from gapless.quality.expectations import SUITES, Suite
 from gapless.quality.expectations.rules import AtLeast, Rows
 from gapless.quality.expectations.series import OHLCV
-from gapless.storage.mysql.checks import read_checks
+from gapless.storage.mysql import Gap, record_gaps
+from gapless.storage.mysql.checks import count_up, read_checks
+from gapless.storage.mysql.reviews import (
+    ACCEPTED,
+    REJECTED,
+    Review,
+    decide_reviews,
+    put_reviews,
+    read_reviews,
+    supersede_reviews,
+)
 from tests.fixtures.mysql import KINDS
 from tests.fixtures.replica import ReplicaHandle
 from tests.pipeline.conftest import Installation, MakeInstallation
@@ -289,3 +300,45 @@ def test_the_command_refuses_what_is_no_day(installation: Installation, text: st
 
 def test_every_suite_names_its_rules_once() -> None:
     assert all(isinstance(suite, Suite) and len({rule.name for rule in suite}) == len(suite.rules) for suite in SUITES)
+
+
+def test_the_books_of_a_troubled_day_are_in_order_themselves(day: Installation) -> None:
+    """Reviews in every state, a page, totals, gaps of every state: what the house writes passes its own suites."""
+    at_ms = DAY.start_ms + 600_000
+    reviews = [
+        Review(
+            "ohlcv",
+            "binance",
+            "BTC/USDT:USDT",
+            "1m",
+            at_ms + 60_000 * place,
+            "jump",
+            "9.1",
+            "6",
+            "doubtful",
+            {"open": "1"},
+        )
+        for place in range(4)
+    ]
+    put_reviews(day.db, reviews)
+    ids = [row.id for row in read_reviews(day.db)]
+    decide_reviews(day.db, ids[:1], ACCEPTED, by="A. Person", note="seen elsewhere")
+    decide_reviews(day.db, ids[1:2], REJECTED, by="A. Person")
+    supersede_reviews(day.db, ids[2:3], "restated")
+    states = ("open", "refilling", "filled", "unfillable", "failed")
+    gaps = [
+        Gap("binance", "BTC/USDT:USDT", "ohlcv", "5m", Window(at, at + 300_000), 1, state, "planted",
+            3 if state == "failed" else 1, at if state == "refilling" else None)
+        for state, at in zip(states, range(DAY.start_ms, DAY.end_ms, 600_000), strict=False)
+    ]  # fmt: skip
+    record_gaps(day.db, gaps, within={})
+    with day.open() as rt:
+        tell_of_quality(rt, "quality:2026-11-13", bad=True, summary="bad", detail={}, link=LINK)
+    count_up(day.db, "missing_bars", {(("interval", "1m"),): 3})
+    report = check(day)
+    assert (report.state, critical(report)) == ("clean", [])
+    assert {name: suite_of(report, name).rows for name in ("review", "data_gap_log", "counter")} == {
+        "review": 4,
+        "data_gap_log": 5,
+        "counter": 1,
+    }
