@@ -306,19 +306,8 @@ def test_the_books_of_a_troubled_day_are_in_order_themselves(day: Installation) 
     """Reviews in every state, a page, totals, gaps of every state: what the house writes passes its own suites."""
     at_ms = DAY.start_ms + 600_000
     reviews = [
-        Review(
-            "ohlcv",
-            "binance",
-            "BTC/USDT:USDT",
-            "1m",
-            at_ms + 60_000 * place,
-            "jump",
-            "9.1",
-            "6",
-            "doubtful",
-            {"open": "1"},
-        )
-        for place in range(4)
+        Review("ohlcv", "binance", "BTC/USDT:USDT", "1m", at, "jump", "9.1", "6", "doubtful", {"open": "1"})
+        for at in range(at_ms, at_ms + 240_000, 60_000)
     ]
     put_reviews(day.db, reviews)
     ids = [row.id for row in read_reviews(day.db)]
