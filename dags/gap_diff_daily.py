@@ -20,6 +20,7 @@ and compared with MySQL and the lake together: missing, extra, different. What i
 | `plan` | prints series, rows, requests, weight and minutes; cuts parts |
 | `compare` | one task a part: missing rows are loaded, different ones replaced, extra ones moved to quarantine |
 | `repair` | tries twice more what could not be filled, after one and five minutes (`up_for_reschedule`) |
+| `completeness` | counts this month and the last (`gapless coverage --monthly`); makes nothing red |
 | `report` | prints the truth as `gapless gaps` does, enters it into `check_run`, tells whoever is on call |
 
 **When to trigger.** After an outage was repaired by hand, or to look at other days: with `start` and `end` (up to seven
@@ -89,6 +90,12 @@ def gap_diff_daily() -> None:
 
         return truth.repair(context)
 
+    @task(trigger_rule=TriggerRule.ALL_DONE, execution_timeout=timedelta(minutes=30))
+    def completeness(**context: Any) -> list[Any]:
+        from gapless_airflow import truth
+
+        return truth.completeness(context)
+
     @task(trigger_rule=TriggerRule.ALL_DONE)
     def report(planned: Any, compared: Any, repaired: Any, **context: Any) -> Any:
         from gapless_airflow import truth
@@ -98,7 +105,7 @@ def gap_diff_daily() -> None:
     planned = plan()
     compared = compare.expand(part=planned)
     repaired = repair()
-    compared >> repaired
+    compared >> repaired >> completeness()
     report(planned, compared, repaired)
 
 

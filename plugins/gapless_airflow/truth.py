@@ -137,6 +137,19 @@ def repair(context: Mapping[str, Any]) -> list[Any]:
     return left
 
 
+def completeness(context: Mapping[str, Any]) -> list[Any]:
+    """Count the month and the one before by market and interval, into the books; print it. It makes nothing red."""
+    from rich.console import Console
+
+    from gapless.cli.output import months_table
+    from gapless.pipeline.completeness import record_completeness
+
+    with step(context) as runtime:
+        rows = record_completeness(runtime, link=link(context))
+        Console().print(months_table(rows, runtime.settings.missing_allowed_percent))
+    return [to_xcom(row) for row in rows]
+
+
 def report(context: Mapping[str, Any], planned: Any, compared: Any, repaired: Any) -> Any:
     """Print the truth of the days, enter it into the books, tell whoever is on call; end red unless it is whole.
 
