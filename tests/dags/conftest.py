@@ -61,4 +61,9 @@ def dags(airflow: Path) -> dict[str, Any]:
 
     bag = DagBag(project_root() / "dags")
     assert bag.import_errors == {}
-    return dict(bag.dags)
+    found = dict(bag.dags)
+    # Airflow 3.3.2: `dag.test` gives a DAG's callbacks a context made of the serialised DAG, and that fails wherever a
+    # parameter has no default, after the run has ended. The DAG processor makes it from the DAG itself
+    # (tests/stack/test_quality.py sees it count). Drop this when the test of the form passes without it.
+    found["ohlcv_backfill"].has_on_success_callback = found["ohlcv_backfill"].has_on_failure_callback = False
+    return found
