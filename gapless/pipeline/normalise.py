@@ -97,7 +97,8 @@ def normalise_opened(exchange: str, pages: Sequence[Page], window: Window) -> No
 def _sound(exchange: str, pages: Sequence[Page], wanted: Callable[[Opens, Opens], Flags]) -> Normalised:
     # In canonical order from here on: the rules see to it that the rows of a series only ever go forward.
     pages = sorted(pages, key=lambda page: (page.symbol, page.interval, page.start_ms))
-    received, rejected = parse_klines(((exchange, page.symbol, page.interval, page.body) for page in pages), Source.REST)
+    payloads = ((exchange, page.symbol, page.interval, page.body) for page in pages)
+    received, rejected = parse_klines(payloads, Source.REST)
     asked = received
     if received.num_rows:
         inside = wanted(open_times(received), interval_lengths(received))

@@ -14,7 +14,7 @@ from gapless.domain.keys import row_keys
 from gapless.domain.schema import OHLCV, sort_bars
 from gapless.domain.window import Window
 from gapless.pipeline.runtime import EXCHANGE, Runtime
-from gapless.storage.mysql import read_bars, read_rows
+from gapless.storage.mysql import read_bars
 from gapless.storage.mysql.archive import read_archive_span
 from gapless.storage.mysql.span import read_span
 
@@ -109,14 +109,3 @@ def join_stores(hot: pa.Table, cold: pa.Table, shape: Shape = SHAPES[Dataset.OHL
             return hot
         cold = cold.filter(pa.array(lacking))
     return pa.concat_tables([hot, cold]).sort_by([(name, "ascending") for name in shape.key])
-
-
-def read_rows_everywhere(rt: Runtime, dataset: Dataset, symbols: Sequence[str], window: Window) -> pa.Table:
-    """The stored rows of funding or metrics in the window, MySQL and lake as one, in canonical order, each once.
-
-    Raises:
-        StorageError: MySQL or the lake is away, or an object of the lake is damaged.
-    """
-    hot = read_rows(rt.db, dataset, EXCHANGE, symbols, window)
-    cold = rt.lake.read_rows(dataset, window, symbols=symbols, exchange=EXCHANGE)
-    return join_stores(hot, cold, SHAPES[dataset])

@@ -4,21 +4,25 @@ from __future__ import annotations
 
 import time
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
+import pyarrow as pa
 
+from gapless.domain.datasets import SHAPES
 from gapless.domain.grid import Opens, runs
+from gapless.domain.keys import opens_by_series
 from gapless.domain.window import Window, iso
-from gapless.errors import ExchangeError
+from gapless.errors import ExchangeError, RateLimited
 from gapless.pipeline.backfill.outcome import EXCHANGE_LACKS_IT, without
 from gapless.pipeline.backfill.pieces import Piece
 from gapless.pipeline.reconcile.bars import Theirs, only
-from gapless.pipeline.reconcile.judgement import Judged, Key, SeriesFound
+from gapless.pipeline.reconcile.judgement import NONE, Judged, Key, SeriesFound
 from gapless.pipeline.reconcile.repair import Stores
 from gapless.pipeline.reconcile.request import ATTEMPTS, GapRow
 from gapless.pipeline.reconcile.slabs import Slab
+from gapless.pipeline.reconcile.stored import Stored, copies
 from gapless.pipeline.runtime import EXCHANGE
 from gapless.storage.mysql import Gap, read_gaps, record_gaps
 from gapless.storage.mysql.ledger import reopen_months
@@ -58,10 +62,16 @@ class PieceResult:
 
 @dataclass(slots=True)
 class SlabResult:
-    """What became of a slab. `noticed`: missing rows that were not on record as such, by interval."""
+    """What became of a slab.
+
+    Attributes:
+        noticed: missing rows that were not on record as such, by interval.
+        copied: rows of a hot month that only the lake held, and that MySQL has now too.
+    """
 
     pieces: list[PieceResult] = field(default_factory=list)
     noticed: dict[str, int] = field(default_factory=dict)
+    copied: int = 0
 
 
 def known_gaps(stores: Stores, slab: Slab) -> dict[Key, list[Gap]]:
@@ -77,7 +87,7 @@ def close(
     slab: Slab,
     judged: Judged,
     theirs: Theirs,
-    held: Mapping[Key, Opens],
+    stored: Stored,
     *,
     fill: bool,
     waits_s: Sequence[float],
@@ -85,7 +95,7 @@ def close(
     """Repair what can be, then let the gap log say what is known now of every series of the slab.
 
     Args:
-        judged: of the series that the exchange answered for; `theirs` has the others. held: what is stored of these.
+        judged: of the series that the exchange answered for; `theirs` has the others.
         waits_s: how long after an attempt the next one is due.
 
     Raises:
@@ -93,13 +103,15 @@ def close(
     """
     known = known_gaps(stores, slab)
     extras = {_key(one): len(one.extra) > 0 and _is_sure(one, theirs) for one in judged.series}
+    result = SlabResult()
     if fill:
-        if judged.to_load.num_rows or theirs.refused:
-            stores.load(slab, judged.to_load, theirs.refused)
+        copied = copies(slab.dataset, stored.beside, theirs.rows, judged.to_load)
+        if judged.to_load.num_rows or copied.num_rows or theirs.refused:
+            stores.load(slab, pa.concat_tables([judged.to_load, copied]), theirs.refused)
+        result.copied = copied.num_rows
         sure = only(judged.extras, {key for key, extra in extras.items() if extra})
         if sure.num_rows:
             stores.remove(slab, sure)
-    result = SlabResult()
     gaps: list[Gap] = []
     within: dict[Key, list[Window]] = {}
     for one in judged.series:
@@ -110,18 +122,19 @@ def close(
         mine = _gaps_of(one, known.get(key, ()), fill=fill, moved=moved, waits_s=waits_s)
         gaps += mine
         result.pieces.append(_result(one, mine, fill=fill, moved=moved))
+    held = opens_by_series(SHAPES[slab.dataset], only(stored.rows, set(theirs.failed))) if theirs.failed else {}
     for piece in slab.pieces:
         key = (piece.series.symbol, piece.series.label)
         if key in theirs.failed:
-            mine = _unasked(piece, theirs.failed[key], held.get(key), known.get(key, ()), fill=fill, waits_s=waits_s)
+            mine = _unasked(
+                piece, theirs.failed[key], held.get(key, NONE), known.get(key, ()), fill=fill, waits_s=waits_s
+            )
             gaps += mine
             result.pieces.append(_failed(piece, theirs.failed[key]))
     if fill:
         touched = {_name(one.piece) for one in result.pieces if one.filled or one.quarantined}
         reopen_months(stores.rt.db, slab.dataset, EXCHANGE, touched, slab.window.start_ms)
-    result.noticed = record_gaps(
-        stores.rt.db, gaps, within=within, exchange=EXCHANGE, dataset=str(slab.dataset)
-    )  # fmt: skip
+    result.noticed = record_gaps(stores.rt.db, gaps, within=within, exchange=EXCHANGE, dataset=str(slab.dataset))
     return result
 
 
@@ -182,7 +195,7 @@ def _standing(
 def _unasked(
     piece: Piece,
     error: ExchangeError,
-    held: Opens | None,
+    held: Opens,
     known: Sequence[Gap],
     *,
     fill: bool,
@@ -190,13 +203,14 @@ def _unasked(
 ) -> list[Gap]:
     """Of a series that could not be asked: what is not stored, as far as it is not known that nobody has it."""
     step = piece.series.step_ms
-    if step is None or held is None:
+    if step is None:
         return []
     left = without(piece.expected, held)
     for gap in known:
         if gap.state == "unfillable":
             left = left[(left < gap.window.start_ms) | (left >= gap.window.end_ms)]
     cause = f"the exchange could not be asked: {error}"
+    fill = fill and not isinstance(error, RateLimited)  # to be told to wait is no attempt
     return [_standing(piece, run, step, cause, known, fill=fill, waits_s=waits_s) for run in runs(left, step)]
 
 

@@ -10,9 +10,7 @@ from typing import TypeVar
 
 import pyarrow as pa
 
-from gapless.domain.datasets import SHAPES, Dataset
-from gapless.domain.grid import Opens
-from gapless.domain.keys import opens_by_series
+from gapless.domain.datasets import Dataset
 from gapless.domain.schema import sort_bars
 from gapless.errors import BadSymbol, ExchangeError, RateLimited, RegionRefused
 from gapless.exchanges.binance.fetch import Series
@@ -20,7 +18,6 @@ from gapless.exchanges.binance.paging import Page as ExchangePage
 from gapless.exchanges.binance.paging import plan_pages
 from gapless.exchanges.binance.rest import BinanceRest
 from gapless.pipeline.normalise import Page
-from gapless.pipeline.read import read_bars_everywhere
 from gapless.pipeline.reconcile.bars import (
     Theirs,
     add_second_answers,
@@ -33,6 +30,7 @@ from gapless.pipeline.reconcile.closing import SlabResult, close, known_gaps
 from gapless.pipeline.reconcile.judgement import Judged, Key, SeriesFound, judge
 from gapless.pipeline.reconcile.repair import Stores
 from gapless.pipeline.reconcile.slabs import Slab
+from gapless.pipeline.reconcile.stored import read_stored
 from gapless.pipeline.reconcile.witness import Witness
 
 T = TypeVar("T")
@@ -159,12 +157,11 @@ class BarComparison:
         slab = one.slab
         theirs = await self._thread(lambda: read_theirs(slab, one.pages, one.failed))
         one.pages.clear()
-        stored = await self._thread(lambda: self._stored(slab))
-        judged = await self._thread(lambda: self._held_against(slab, stored, theirs))
-        judged = await self._doubt(slab, stored, theirs, judged)
-        held = await self._thread(lambda: self._held_of_failed(stored, theirs)) if theirs.failed else {}
+        stored = await self._thread(lambda: read_stored(self._stores, slab, slab.window))
+        judged = await self._thread(lambda: self._held_against(slab, stored.rows, theirs))
+        judged = await self._doubt(slab, stored.rows, theirs, judged)
         return await self._thread(
-            lambda: close(self._stores, slab, judged, theirs, held, fill=self._fill, waits_s=self._waits_s)
+            lambda: close(self._stores, slab, judged, theirs, stored, fill=self._fill, waits_s=self._waits_s)
         )
 
     async def _doubt(self, slab: Slab, stored: pa.Table, theirs: Theirs, judged: Judged) -> Judged:
@@ -205,12 +202,6 @@ class BarComparison:
             attested, theirs.unheard = await self._witness.attests(slab, judged.extras)
             theirs.rows = sort_bars(pa.concat_tables([theirs.rows, attested])).combine_chunks()
 
-    def _stored(self, slab: Slab) -> pa.Table:
-        intervals = list(dict.fromkeys(p.series.interval for p in slab.pieces if p.series.interval is not None))
-        bars = read_bars_everywhere(self._stores.rt, slab.symbols, intervals, slab.window)
-        wanted = {(piece.series.symbol, piece.series.label) for piece in slab.pieces}
-        return only(bars, wanted) if len(wanted) < len(slab.symbols) * len(intervals) else bars
-
     def _held_against(self, slab: Slab, stored: pa.Table, theirs: Theirs) -> Judged:
         pieces = [p for p in slab.pieces if (p.series.symbol, p.series.label) not in theirs.failed]
         if theirs.failed:
@@ -219,9 +210,6 @@ class BarComparison:
         else:
             given = theirs.rows
         return judge(Dataset.OHLCV, pieces, stored, given, broken=theirs.broken)
-
-    def _held_of_failed(self, stored: pa.Table, theirs: Theirs) -> dict[Key, Opens]:
-        return opens_by_series(SHAPES[Dataset.OHLCV], only(stored, set(theirs.failed)))
 
     def _thread(self, work: Callable[[], T]) -> Awaitable[T]:
         return asyncio.get_running_loop().run_in_executor(self._threads, work)

@@ -13,8 +13,10 @@ from gapless.domain.instrument import Market
 from gapless.domain.interval import Interval
 from gapless.domain.receipts import Batch
 from gapless.domain.window import Window, month_start, next_month
+from gapless.pipeline.reconcile.bars import only
 from gapless.pipeline.reconcile.slabs import Slab
 from gapless.pipeline.runtime import EXCHANGE, Runtime
+from gapless.quality.compare import compare
 from gapless.storage.lake.digests import digests
 from gapless.storage.mysql import (
     Draft,
@@ -98,19 +100,25 @@ class Stores:
 
     def _split(self, slab: Slab, rows: pa.Table) -> tuple[pa.Table, pa.Table]:
         """The rows that belong into MySQL, and those that belong into the lake."""
-        month_ms = month_start(slab.window.start_ms)
-        ours = rows
-        if month_ms < self.hot_since_ms and rows.num_rows:
-            symbols = rows["symbol"].unique().to_pylist()
-            held = count_days(self.rt.db, self.dataset, EXCHANGE, Window(month_ms, next_month(month_ms)), symbols)
-            pairs = set(zip(held["symbol"].to_pylist(), held["interval"].to_pylist(), strict=True))
-            labels = rows["interval"].to_pylist() if self.dataset is Dataset.OHLCV else [""] * rows.num_rows
-            inside = [pair in pairs for pair in zip(rows["symbol"].to_pylist(), labels, strict=True)]
-            ours = rows.filter(pa.array(inside, pa.bool_()))
-            theirs = rows.filter(pa.array([not each for each in inside], pa.bool_()))
+        if month_start(slab.window.start_ms) >= self.hot_since_ms:
+            ours, theirs = rows, rows.slice(0, 0)
         else:
-            theirs = rows.slice(0, 0)
+            ours = self.kept_in_mysql(slab, rows)
+            theirs = rows.take(pa.array(compare(SHAPES[self.dataset], ours, rows).missing))
         return ours, pa.concat_tables([theirs, self.rt.lake.of_stored_objects(ours, dataset=self.dataset)])
+
+    def kept_in_mysql(self, slab: Slab, rows: pa.Table) -> pa.Table:
+        """Those of some rows of a slab whose series MySQL holds anything of in that month.
+
+        Raises:
+            StorageError: MySQL is away.
+        """
+        if rows.num_rows == 0:
+            return rows
+        month_ms = month_start(slab.window.start_ms)
+        symbols = rows["symbol"].unique().to_pylist()
+        held = count_days(self.rt.db, self.dataset, EXCHANGE, Window(month_ms, next_month(month_ms)), symbols)
+        return only(rows, set(zip(held["symbol"].to_pylist(), held["interval"].to_pylist(), strict=True)))
 
     def _batch(self, slab: Slab) -> Batch:
         """The name of a repair: what it covers, never when it is done."""

@@ -97,6 +97,7 @@ class GapReport(msgspec.Struct, frozen=True):
         failed: grid points for which the exchange could not be asked.
         filled: missing ones that were loaded. restated: different ones that were replaced. quarantined: extra ones
             that were moved out of the stores. What these solved is in none of the counts above.
+        copied: rows of hot months that only the lake held, and that MySQL was given too; they were never missing.
         noticed: missing ones that were not known to be, by interval; solved or not.
         requests, weight_used: what the exchange was asked.
     """
@@ -110,6 +111,7 @@ class GapReport(msgspec.Struct, frozen=True):
     failed: int = 0
     restated: int = 0
     quarantined: int = 0
+    copied: int = 0
     noticed: dict[str, int] = {}
     requests: int = 0
     weight_used: int = 0
@@ -142,7 +144,7 @@ def summed(reports: Iterable[GapReport]) -> GapReport:
     parts = list(reports)
     counts = (
         "checked", "missing", "extra", "different", "filled", "unfillable", "failed", "restated", "quarantined",
-        "requests", "weight_used",
+        "copied", "requests", "weight_used",
     )  # fmt: skip
     noticed: dict[str, int] = {}
     for part in parts:

@@ -49,6 +49,7 @@ class _Tally:
     requests: int = 0
     weight: int = 0
     healed: int = 0
+    copied: int = 0
 
     def enter(self, result: SlabResult) -> None:
         for one in result.pieces:
@@ -61,6 +62,7 @@ class _Tally:
                     quarantined=one.quarantined + before.quarantined,
                 )
             self.results[one.piece] = one
+        self.copied += result.copied
         for interval, rows in result.noticed.items():
             self.noticed[interval] = self.noticed.get(interval, 0) + rows
 
@@ -265,6 +267,7 @@ def _report(found: Survey, tally: _Tally, seconds: float) -> GapReport:
     failures = [*found.failures, *_once(failure_of(one.piece, one.error) for one in results if one.error is not None)]
     return GapReport(
         **sums,
+        copied=tally.copied,
         noticed=dict(tally.noticed),
         requests=tally.requests,
         weight_used=tally.weight,

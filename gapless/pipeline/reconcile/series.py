@@ -12,7 +12,6 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from gapless.domain.datasets import SHAPES, Dataset, empty
-from gapless.domain.grid import Opens
 from gapless.domain.instrument import Market
 from gapless.domain.keys import millis_of
 from gapless.domain.window import DAY_MS, Window
@@ -23,13 +22,13 @@ from gapless.exchanges.binance.series_rest import METRICS_KEPT_MS, fetch_funding
 from gapless.pipeline.backfill.archive import Parsed
 from gapless.pipeline.backfill.files import parsed_rows
 from gapless.pipeline.backfill.pieces import Piece
-from gapless.pipeline.read import read_rows_everywhere
 from gapless.pipeline.reconcile.bars import Theirs
 from gapless.pipeline.reconcile.closing import close
 from gapless.pipeline.reconcile.engine import OnSlab
 from gapless.pipeline.reconcile.judgement import NONE, Judged, Key, Stretch, judge
 from gapless.pipeline.reconcile.repair import Stores
 from gapless.pipeline.reconcile.slabs import Slab
+from gapless.pipeline.reconcile.stored import Stored, read_stored
 from gapless.pipeline.reconcile.witness import Witness
 from gapless.pipeline.runtime import EXCHANGE, Runtime
 from gapless.quality.funding import count_missing_settlements, missing_settlements
@@ -71,7 +70,10 @@ class SeriesComparison:
         for slab in slabs:
             theirs = Theirs(empty(slab.dataset))
             await self._ask(slab.pieces, theirs, in_bulk=slab.dataset is Dataset.FUNDING)
-            stored = await self._thread(lambda: self._stored(slab))  # noqa: B023 - awaited here
+            around = _around(slab)
+            found = await self._thread(lambda: read_stored(self._stores, slab, around))  # noqa: B023 - awaited here
+            stored = found.rows
+            kept = Stored(_inside(stored, slab.window), _inside(found.beside, slab.window))
             judged = await self._thread(lambda: self._held_against(slab, stored, theirs))  # noqa: B023
             doubtful = [
                 found.piece for found in judged.series if len(found.denied) or len(found.extra) or found.unfillable
@@ -83,9 +85,8 @@ class SeriesComparison:
                 attested, theirs.unheard = await self._witness.attests(slab, judged.extras)
                 theirs.rows = _united(slab.dataset, theirs.rows, attested)
                 judged = await self._thread(lambda: self._held_against(slab, stored, theirs))  # noqa: B023
-            held = _held(stored, theirs)
             result = await self._thread(
-                lambda: close(self._stores, slab, judged, theirs, held, fill=self._fill, waits_s=self._waits_s)  # noqa: B023
+                lambda: close(self._stores, slab, judged, theirs, kept, fill=self._fill, waits_s=self._waits_s)  # noqa: B023
             )
             self._on_slab(slab, result)
 
@@ -157,12 +158,6 @@ class SeriesComparison:
             read += found.read
         return Parsed(pa.concat_tables(rows), tuple(refused), read)
 
-    def _stored(self, slab: Slab) -> pa.Table:
-        around = slab.window
-        if slab.dataset is Dataset.FUNDING:
-            around = Window(max(0, around.start_ms - _AROUND_MS), around.end_ms + _AROUND_MS)
-        return read_rows_everywhere(self._stores.rt, slab.dataset, slab.symbols, around)
-
     def _held_against(self, slab: Slab, stored: pa.Table, theirs: Theirs) -> Judged:
         failed = pa.array([symbol for symbol, _ in theirs.failed], pa.string())
         pieces = [piece for piece in slab.pieces if (piece.series.symbol, "") not in theirs.failed]
@@ -209,8 +204,11 @@ def _inside(rows: pa.Table, window: Window) -> pa.Table:
     return rows.filter(pa.array((times >= window.start_ms) & (times < window.end_ms)))
 
 
-def _held(stored: pa.Table, theirs: Theirs) -> dict[Key, Opens]:
-    return {key: np.unique(millis_of(stored.filter(pc.equal(stored["symbol"], key[0]))["ts"])) for key in theirs.failed}
+def _around(slab: Slab) -> Window:
+    """What is read of the stores: of funding more than is compared, for neighbours that tell the interval."""
+    if slab.dataset is not Dataset.FUNDING:
+        return slab.window
+    return Window(max(0, slab.window.start_ms - _AROUND_MS), slab.window.end_ms + _AROUND_MS)
 
 
 def _holes(pieces: Sequence[Piece], stored: pa.Table, given: pa.Table) -> dict[Key, list[Stretch]]:

@@ -56,6 +56,29 @@ def test_what_is_missing_or_different_is_put_right_in_both_stores(
     assert (again.clean, again.filled, again.restated) == (True, 0, 0)
 
 
+def test_what_the_lake_alone_holds_of_a_hot_month_is_given_to_mysql_too(
+    installation: Installation, replica: ReplicaHandle
+) -> None:
+    """Nothing is missing, because the stores are one; but whoever reads the table must find it there."""
+    installation.etl(Window.of("2026-11-15T10:00", "2026-11-15T12:00"), intervals="5m,1h")
+    bars = installation.mysql_bars()
+    with installation.db.engine.begin() as connection:
+        connection.exec_driver_sql("DELETE FROM ohlcv WHERE `interval` = '5m' AND ts < '2026-11-15 10:20:00'")
+    window = ("2026-11-15T10:00", "2026-11-15T11:00")
+    found = diff(installation, *window, intervals="5m")
+    assert (found.clean, found.missing, found.copied) == (True, 0, 0)
+    repaired = diff(installation, *window, intervals="5m", fill=True)
+    assert (repaired.clean, repaired.filled, repaired.copied) == (True, 0, 4)
+    assert [row[:-1] for row in installation.mysql_bars()] == [row[:-1] for row in bars]
+    assert diff(installation, *window, intervals="5m", fill=True).copied == 0
+
+
+def test_a_hot_month_that_was_put_into_the_lake_stays_there(installation: Installation, replica: ReplicaHandle) -> None:
+    installation.backfill("2026-11-10", "2026-11-11", intervals="15m", into="lake")
+    assert diff(installation, "2026-11-10", "2026-11-11", intervals="15m", fill=True).copied == 0
+    assert installation.mysql_bars() == []
+
+
 def test_a_backfill_after_a_repair_counts_the_month_anew(installation: Installation, replica: ReplicaHandle) -> None:
     installation.backfill(*BORDER, intervals="15m")
     with installation.db.engine.begin() as connection:
@@ -225,6 +248,16 @@ def test_a_series_that_cannot_be_asked_has_its_holes_on_record_and_is_failed(
     replica.faults()
     assert diff(installation, "2026-11-10", "2026-11-11", fill=True).clean
     assert installation.rows("SELECT DISTINCT state FROM data_gap_log") == [("filled",)]
+
+
+def test_to_be_told_to_wait_is_no_attempt(installation: Installation, replica: ReplicaHandle) -> None:
+    installation.backfill("2026-11-10", "2026-11-11", intervals="4h")
+    with installation.db.engine.begin() as connection:
+        connection.exec_driver_sql("DELETE FROM ohlcv WHERE ts = '2026-11-10 08:00:00'")
+    replica.faults({"match": {"path": "/fapi/v1/klines"}, "action": {"status": {"code": 418, "ban_s": 600}}})
+    report = diff(installation, "2026-11-10", "2026-11-11", intervals="4h", fill=True)
+    assert (report.failed, {error.kind for error in report.errors}) == (6, {"banned"})
+    assert installation.rows("SELECT state, attempts FROM data_gap_log") == [("open", 0)]
 
 
 @pytest.mark.parametrize("dataset", [Dataset.FUNDING, Dataset.METRICS])

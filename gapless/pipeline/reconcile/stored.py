@@ -1,0 +1,66 @@
+"""What the stores hold of a slab: as one, and what of a hot month the lake alone holds."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import pyarrow as pa
+
+from gapless.domain.datasets import SHAPES, Dataset
+from gapless.domain.window import Window, month_start
+from gapless.pipeline.read import join_stores
+from gapless.pipeline.reconcile.bars import only
+from gapless.pipeline.reconcile.repair import Stores
+from gapless.pipeline.reconcile.slabs import Slab
+from gapless.pipeline.runtime import EXCHANGE
+from gapless.quality.compare import compare
+from gapless.storage.mysql import read_bars, read_rows
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """Stored rows, canonical, in canonical order.
+
+    Attributes:
+        rows: of both stores as one: where both hold a row, MySQL's.
+        beside: rows of a hot month that MySQL lacks, of series that it keeps. They are not missing, but whoever reads
+            the table does not see them: a repair puts them there too.
+    """
+
+    rows: pa.Table
+    beside: pa.Table
+
+
+def read_stored(stores: Stores, slab: Slab, window: Window) -> Stored:
+    """Both stores' rows of a slab's series in a window; blocking.
+
+    Raises:
+        StorageError: MySQL or the lake is away, or an object of the lake is damaged.
+    """
+    rt, symbols, shape = stores.rt, slab.symbols, SHAPES[slab.dataset]
+    # MySQL first: see `gapless.pipeline.read`.
+    if slab.dataset is Dataset.OHLCV:
+        intervals = list(dict.fromkeys(p.series.interval for p in slab.pieces if p.series.interval is not None))
+        hot = read_bars(rt.db, symbols, intervals, window, exchange=EXCHANGE)
+        cold = rt.lake.read(window, symbols=symbols, intervals=intervals, exchange=EXCHANGE)
+        wanted = {(piece.series.symbol, piece.series.label) for piece in slab.pieces}
+        if len(wanted) < len(symbols) * len(intervals):
+            hot, cold = only(hot, wanted), only(cold, wanted)
+    else:
+        hot = read_rows(rt.db, slab.dataset, EXCHANGE, symbols, window)
+        cold = rt.lake.read_rows(slab.dataset, window, symbols=symbols, exchange=EXCHANGE)
+    beside = cold.slice(0, 0)
+    if cold.num_rows and month_start(slab.window.start_ms) >= stores.hot_since_ms:
+        beside = stores.kept_in_mysql(slab, cold.take(pa.array(compare(shape, hot, cold).missing)))
+    return Stored(join_stores(hot, cold, shape), beside)
+
+
+def copies(dataset: Dataset, beside: pa.Table, theirs: pa.Table, to_load: pa.Table) -> pa.Table:
+    """The exchange's rows of what the lake alone holds, as far as they are not loaded anyway. Pure."""
+    if beside.num_rows == 0:
+        return theirs.slice(0, 0)
+    shape = SHAPES[dataset]
+    given = np.setdiff1d(np.arange(theirs.num_rows), compare(shape, beside, theirs).missing)
+    rows = theirs.take(pa.array(given))
+    return rows.take(pa.array(compare(shape, to_load, rows).missing))
