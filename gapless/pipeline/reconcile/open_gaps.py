@@ -6,6 +6,7 @@ import time
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 
+from gapless.domain.instrument import market_of
 from gapless.domain.window import DAY_MS, Window, merge
 from gapless.pipeline.backfill.pieces import Piece, Series, cut_series
 from gapless.pipeline.reconcile.closing import STANDING
@@ -26,6 +27,14 @@ def standing_gaps(rt: Runtime, request: DiffRequest, series: Iterable[Series]) -
     symbols = {symbol for symbol, _ in wanted}
     found = read_gaps(rt.db, EXCHANGE, str(request.dataset), EVER, symbols, states=STANDING) if symbols else []
     return [gap for gap in found if (gap.symbol, gap.interval) in wanted]
+
+
+def unlisted(rt: Runtime, request: DiffRequest, series: Iterable[Series]) -> tuple[str, ...]:
+    """The symbols with an open gap of the dataset that are not among these series'."""
+    known = {one.symbol for one in series}
+    found = read_gaps(rt.db, EXCHANGE, str(request.dataset), EVER, states=STANDING)
+    markets = {gap.symbol for gap in found if request.market in (None, market_of(gap.symbol))}
+    return tuple(sorted(markets - known))
 
 
 def pieces_of_gaps(gaps: Iterable[Gap], series: Sequence[Series], without: Window | None) -> list[Piece]:

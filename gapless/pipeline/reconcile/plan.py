@@ -18,7 +18,7 @@ from gapless.pipeline.backfill.pieces import Piece, Series
 from gapless.pipeline.reconcile.bars import wanted_series
 from gapless.pipeline.reconcile.local import scan
 from gapless.pipeline.reconcile.request import DiffPlan, DiffRequest
-from gapless.pipeline.reconcile.run import pieces_of
+from gapless.pipeline.reconcile.run import scope_of
 from gapless.pipeline.reconcile.series import trading
 from gapless.pipeline.reconcile.slabs import rows_of, slabs_of
 from gapless.pipeline.runtime import Runtime
@@ -31,9 +31,10 @@ def plan_diff(rt: Runtime, request: DiffRequest) -> DiffPlan:
     """What `run_diff` would ask the exchange for.
 
     Raises:
-        ConfigError, ExchangeError, OriginMismatch: see `pieces_of`.
+        ConfigError, ExchangeError, OriginMismatch: see `scope_of`.
     """
-    found, pieces = pieces_of(rt, request)
+    scope = scope_of(rt, request)
+    found, pieces = scope.found, scope.pieces
     share = rt.settings.budget_share
     requests = weight = pool = 0
     minutes = 0.0
@@ -69,9 +70,11 @@ def cut_diff(rt: Runtime, request: DiffRequest, at_most: int = 8) -> list[DiffRe
     """The request as parts that workers can do side by side, each with its own symbols; none when nothing is due.
 
     Raises:
-        ConfigError, ExchangeError, OriginMismatch: see `pieces_of`.
+        ConfigError, ExchangeError, OriginMismatch: see `scope_of`.
     """
-    found, pieces = pieces_of(rt, request)
+    scope = scope_of(rt, request)
+    found, others = scope.found, {series.symbol for series in scope.others}
+    pieces = [piece for piece in scope.pieces if piece.series.symbol not in others]
     costs: dict[Market, dict[str, int]] = defaultdict(lambda: defaultdict(int))
     for piece in pieces:
         costs[piece.series.market][piece.series.symbol] += rows_of(piece)
@@ -81,6 +84,9 @@ def cut_diff(rt: Runtime, request: DiffRequest, at_most: int = 8) -> list[DiffRe
         share = 1 if request.dataset is Dataset.FUNDING else max(1, round(at_most * sum(mine.values()) / total))
         for symbols in _evenly(mine, share):
             parts.append(msgspec.structs.replace(request, market=market, symbols=tuple(symbols)))
+    if others:
+        names = tuple(sorted(others))
+        parts.append(msgspec.structs.replace(request, symbols=names, only_gaps=True))
     if found.failures:  # names that nobody knows: told once, by a part of their own
         names = tuple(dict.fromkeys(failure.symbol for failure in found.failures))
         parts.append(msgspec.structs.replace(request, symbols=names))

@@ -10,7 +10,7 @@ from gapless.domain.datasets import Dataset
 from gapless.domain.instrument import Market
 from gapless.domain.interval import ALL_INTERVALS, Interval
 from gapless.domain.receipts import Failure
-from gapless.domain.window import Window, iso
+from gapless.domain.window import Window
 
 ATTEMPTS = 3
 """How often it is tried to fill a gap, before somebody is told."""
@@ -24,7 +24,9 @@ class DiffRequest(msgspec.Struct, frozen=True, kw_only=True):
         symbols: unified or raw names, `all`, `all:USDT`; empty: the watchlist.
         intervals: of bars; other datasets have none.
         start_ms, end_ms: half-open, of open times (funding: nominal times).
-        open_gaps: also compare whatever is still open in the gap log of these series, whenever it was.
+        open_gaps: also compare whatever is still open in the gap log of these series, whenever it was; of the
+            watchlist: of all series, for a symbol that left the list may have left a hole.
+        only_gaps: nothing but that.
     """
 
     dataset: Dataset = Dataset.OHLCV
@@ -34,6 +36,7 @@ class DiffRequest(msgspec.Struct, frozen=True, kw_only=True):
     start_ms: int
     end_ms: int
     open_gaps: bool = False
+    only_gaps: bool = False
 
     @property
     def window(self) -> Window:
@@ -43,7 +46,8 @@ class DiffRequest(msgspec.Struct, frozen=True, kw_only=True):
         names = ", ".join(self.symbols[:3]) + (f" ... ({len(self.symbols)})" if len(self.symbols) > 3 else "")
         intervals = f" {','.join(self.intervals)}" if self.dataset is Dataset.OHLCV else ""
         market = f" {self.market}" if self.market else ""
-        return f"{self.dataset} {names or 'watchlist'}{market}{intervals} {iso(self.start_ms)}..{iso(self.end_ms)}"
+        series = f"{self.dataset} {names or 'watchlist'}{market}{intervals}"
+        return f"open gaps of {series}" if self.only_gaps else f"{series} {self.window}"
 
 
 class DiffPlan(msgspec.Struct, frozen=True):

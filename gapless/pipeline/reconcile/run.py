@@ -14,13 +14,13 @@ from gapless.domain.datasets import Dataset
 from gapless.domain.receipts import Failure
 from gapless.errors import NotYet
 from gapless.pipeline.backfill.bars import failure_of
-from gapless.pipeline.backfill.pieces import Piece, cut_series
+from gapless.pipeline.backfill.pieces import Piece, Series, cut_series
 from gapless.pipeline.backfill.request import BackfillRequest
 from gapless.pipeline.backfill.survey import Survey, hot_since_ms, survey
 from gapless.pipeline.reconcile.closing import PieceResult, SlabResult, row_of
 from gapless.pipeline.reconcile.engine import BarComparison
 from gapless.pipeline.reconcile.healing import heal
-from gapless.pipeline.reconcile.open_gaps import denied_lately, pieces_of_gaps, standing_gaps
+from gapless.pipeline.reconcile.open_gaps import denied_lately, pieces_of_gaps, standing_gaps, unlisted
 from gapless.pipeline.reconcile.repair import Stores
 from gapless.pipeline.reconcile.request import DiffRequest, GapReport, joined
 from gapless.pipeline.reconcile.series import SeriesComparison
@@ -67,22 +67,45 @@ class _Tally:
             self.noticed[interval] = self.noticed.get(interval, 0) + rows
 
 
-def pieces_of(rt: Runtime, request: DiffRequest) -> tuple[Survey, list[Piece]]:
-    """What a request means today: the series that live in its window, and the stretches to compare.
+@dataclass(frozen=True, slots=True)
+class Scope:
+    """What a request means today.
+
+    Attributes:
+        found: the series that it names.
+        others: series that it does not name, and that have an open gap (only of the watchlist).
+        pieces: the stretches to compare.
+    """
+
+    found: Survey
+    others: tuple[Series, ...]
+    pieces: tuple[Piece, ...]
+
+    @property
+    def series(self) -> tuple[Series, ...]:
+        return self.found.series + self.others
+
+
+def scope_of(rt: Runtime, request: DiffRequest) -> Scope:
+    """Resolve a request.
 
     Raises:
         ConfigError: the request names nothing. ExchangeError: a market did not answer. OriginMismatch: another one.
     """
     found = survey(rt, _as_backfill(request))
     pieces: list[Piece] = []
-    for series in found.series:
+    for series in () if request.only_gaps else found.series:
         over = found.window_of(series)
         if over is not None:
             pieces += cut_series(series, over, store_of="mysql", settled={})
-    if request.open_gaps:
-        again = [*standing_gaps(rt, request, found.series), *denied_lately(rt, request, found.series)]
-        pieces += pieces_of_gaps(again, found.series, found.window)
-    return found, pieces
+    if not (request.open_gaps or request.only_gaps):
+        return Scope(found, (), tuple(pieces))
+    others: tuple[Series, ...] = ()
+    if not request.symbols and (left := unlisted(rt, request, found.series)):
+        others = survey(rt, msgspec.structs.replace(_as_backfill(request), symbols=left)).series
+    again = [*standing_gaps(rt, request, found.series + others), *denied_lately(rt, request, found.series)]
+    pieces += pieces_of_gaps(again, found.series + others, None if request.only_gaps else found.window)
+    return Scope(found, others, tuple(pieces))
 
 
 def run_diff(
@@ -109,9 +132,9 @@ def run_diff(
         StorageError: a store failed; what was put right before stays.
     """
     began = time.monotonic()
-    found, pieces = pieces_of(rt, request)
-    tally = _Tally()
-    left = pieces
+    scope = scope_of(rt, request)
+    found, tally = scope.found, _Tally()
+    left = list(scope.pieces)
     for attempt in range(max(1, rounds)):
         if attempt:
             sleep(waits_s[min(attempt, len(waits_s)) - 1])
@@ -138,15 +161,16 @@ def retry_gaps(
     """
     began = time.monotonic()
     at_ms = time.time_ns() // 1_000_000 if now_ms is None else now_ms
-    found = survey(rt, _as_backfill(request))
-    standing = [gap for gap in standing_gaps(rt, request, found.series) if gap.state != "failed"]
+    scope = scope_of(rt, msgspec.structs.replace(request, open_gaps=True))
+    found = scope.found
+    standing = [gap for gap in standing_gaps(rt, request, scope.series) if gap.state != "failed"]
     due = [gap for gap in standing if gap.next_try_ms is None or gap.next_try_ms <= at_ms]
     tally = _Tally()
     if due:
-        pieces = pieces_of_gaps(due, found.series, None)
+        pieces = pieces_of_gaps(due, scope.series, None)
         _round(rt, request, found, pieces, tally, fill=True, waits_s=waits_s, on_progress=None)
         _count(rt, request, tally)
-    left = standing_gaps(rt, request, found.series)
+    left = standing_gaps(rt, request, scope.series)
     waiting = [gap.next_try_ms for gap in left if gap.state != "failed" and gap.next_try_ms is not None]
     if waiting:
         wait_s = max(1.0, (min(waiting) - time.time_ns() // 1_000_000) / 1000)
@@ -285,4 +309,4 @@ def _once(failures: Iterable[Failure]) -> list[Failure]:
     return list(kept.values())
 
 
-__all__ = ["WAITS_S", "OnProgress", "pieces_of", "retry_gaps", "run_diff", "settle"]
+__all__ = ["WAITS_S", "OnProgress", "Scope", "retry_gaps", "run_diff", "scope_of", "settle"]

@@ -7,11 +7,14 @@ from typing import Any
 import pytest
 
 from gapless.domain.datasets import Dataset
+from gapless.domain.instrument import Market
 from gapless.domain.interval import Interval, parse_intervals
 from gapless.domain.window import Window, parse_time
 from gapless.errors import NotYet
+from gapless.pipeline.reconcile.plan import cut_diff, plan_diff
 from gapless.pipeline.reconcile.request import DiffRequest, GapReport
 from gapless.pipeline.reconcile.run import retry_gaps, run_diff, settle
+from gapless.pipeline.watchlist import read_watchlist
 from tests.fixtures.replica import ReplicaHandle
 from tests.pipeline.conftest import Installation
 
@@ -228,6 +231,32 @@ def test_a_gap_of_another_day_is_looked_at_again_until_it_is_closed(
     assert diff(installation, "2026-11-10", "2026-11-11", intervals="15m", fill=True).filled == 0
     report = diff(installation, "2026-11-10", "2026-11-11", intervals="15m", fill=True, open_gaps=True)
     assert (report.filled, report.clean) == (5, True)
+
+
+def test_a_gap_of_a_symbol_that_left_the_watchlist_is_closed_and_nothing_else_of_it_is_fetched(
+    installation: Installation, replica: ReplicaHandle
+) -> None:
+    other = "XRP/USDT:USDT"
+    installation.backfill("2026-11-08", "2026-11-09", symbols=other, intervals="15m")
+    with installation.db.engine.begin() as connection:
+        connection.exec_driver_sql("DELETE FROM ohlcv WHERE ts BETWEEN '2026-11-08 10:00:00' AND '2026-11-08 11:00:00'")
+    assert diff(installation, "2026-11-08", "2026-11-09", symbols=(other,), intervals="15m").missing == 5
+    listed = read_watchlist(installation.settings.symbols_file).symbols
+    assert other not in ",".join(listed.values())
+    request = DiffRequest(
+        intervals=(Interval.H4, Interval.M15),
+        start_ms=parse_time("2026-11-14"),
+        end_ms=parse_time("2026-11-15"),
+        open_gaps=True,
+    )
+    with installation.open() as rt:
+        assert plan_diff(rt, request).open_gaps == 1
+        parts = cut_diff(rt, request)
+        assert [(part.symbols, part.only_gaps) for part in parts if other in part.symbols] == [((other,), True)]
+        assert {part.market for part in parts if not part.only_gaps} == {Market.SPOT, Market.UM}
+        run_diff(rt, parts[-1], fill=True)
+    assert installation.rows("SELECT DISTINCT symbol, COUNT(*) FROM ohlcv GROUP BY 1") == [(other, 96)]
+    assert installation.rows("SELECT state FROM data_gap_log") == [("filled",)]
 
 
 def test_a_series_that_cannot_be_asked_has_its_holes_on_record_and_is_failed(
