@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 
@@ -17,6 +17,7 @@ from gapless.pipeline.reconcile.bars import only
 from gapless.pipeline.reconcile.slabs import Slab
 from gapless.pipeline.runtime import EXCHANGE, Runtime
 from gapless.quality.compare import compare
+from gapless.storage.lake import ObjectReceipt
 from gapless.storage.lake.digests import digests
 from gapless.storage.mysql import (
     Draft,
@@ -28,7 +29,9 @@ from gapless.storage.mysql import (
     put_archive_receipts,
     record_quarantine,
 )
+from gapless.storage.mysql.loader import LOCK_WAIT_S
 from gapless.storage.mysql.removal import quarantine_rows
+from gapless.storage.mysql.rewriting import Rewritten, begin_rewriting, forget_contents, unfinished_objects
 
 EXTRA = "extra"
 """The reason in quarantine of a stored row that the exchange does not have."""
@@ -77,13 +80,7 @@ class Stores:
             )
             load_rows(self.rt.db, shape, into_mysql, draft)
         if into_lake.num_rows:
-            receipts = self.rt.lake.write(
-                into_lake,
-                dataset=self.dataset,
-                on_replaced=partial(self._note, applied=True),
-                on_outranked=partial(self._note, applied=False),
-            )
-            put_archive_receipts(self.rt.db, receipts, dataset=str(self.dataset))
+            self._rewrite(into_lake, lambda: self._write(into_lake))
 
     def remove(self, slab: Slab, rows: pa.Table) -> None:
         """Stored rows that the exchange does not have, out of both stores into quarantine.
@@ -95,8 +92,47 @@ class Stores:
         plain = rows.select(shape.schema.names)
         key = self._batch(slab).key
         quarantine_rows(self.rt.db, shape, plain, reason=EXTRA, detail=_EXTRA_DETAIL, batch_key=key)
-        receipts = self.rt.lake.remove(plain, dataset=self.dataset)
-        put_archive_receipts(self.rt.db, receipts, dataset=str(self.dataset))
+        self._rewrite(plain, lambda: self.rt.lake.remove(plain, dataset=self.dataset))
+
+    def finish_rewriting(self) -> None:
+        """Enter what objects hold whose rewriting was killed before the books heard of it.
+
+        Raises:
+            StorageError: a store is away, or an object is damaged.
+        """
+        with self.rt.db.named_locks([self._lock], timeout_s=LOCK_WAIT_S):
+            for uri in unfinished_objects(self.rt.db, str(self.dataset)):
+                rows = self.rt.lake.read_object(uri)
+                gone = rows is None or rows.num_rows == 0
+                forget_contents(self.rt.db, uri, gone=gone)
+                if not gone:
+                    put_archive_receipts(self.rt.db, self._write(rows), dataset=str(self.dataset))
+
+    def _rewrite(self, rows: pa.Table, change: Callable[[], list[ObjectReceipt]]) -> None:
+        """Change objects of the lake and enter them; a kill in between is on record."""
+        with self.rt.db.named_locks([self._lock], timeout_s=LOCK_WAIT_S):
+            targets = [
+                Rewritten(uri, str(self.dataset), EXCHANGE, str(target.interval or ""), target.period_start_ms)
+                for uri, target in self.rt.lake.targets(rows, dataset=self.dataset)
+            ]
+            begin_rewriting(self.rt.db, targets)
+            put_archive_receipts(self.rt.db, change(), dataset=str(self.dataset))
+            left = set(unfinished_objects(self.rt.db, str(self.dataset)))
+            for each in targets:
+                if each.uri in left:  # nothing lies there: there was nothing to remove
+                    forget_contents(self.rt.db, each.uri, gone=True)
+
+    def _write(self, rows: pa.Table) -> list[ObjectReceipt]:
+        return self.rt.lake.write(
+            rows,
+            dataset=self.dataset,
+            on_replaced=partial(self._note, applied=True),
+            on_outranked=partial(self._note, applied=False),
+        )
+
+    @property
+    def _lock(self) -> str:
+        return f"repair:{self.dataset}"
 
     def _split(self, slab: Slab, rows: pa.Table) -> tuple[pa.Table, pa.Table]:
         """The rows that belong into MySQL, and those that belong into the lake."""

@@ -245,6 +245,8 @@ def _round(
     for market in sorted({piece.series.market for piece in pieces}):
         slabs = slabs_of(piece for piece in pieces if piece.series.market is market)
         stores = Stores(rt, request.dataset, market, hot_ms)
+        if fill:
+            stores.finish_rewriting()
         heals = found if fill and request.open_gaps else None
         asyncio.run(_compare(stores, slabs, tally, heals, fill=fill, waits_s=waits_s, on_slab=on_slab))
 

@@ -121,6 +121,29 @@ class BarLake:
                     receipts.append(rewriter.rewrite(target, Change(list, removed=part)))
         return receipts
 
+    def targets(self, rows: pa.Table, *, dataset: Dataset = Dataset.OHLCV) -> list[tuple[str, LakeObject]]:
+        """The objects that rows (in canonical order) belong to, each with its address; whether they lie there or not.
+
+        Raises:
+            StorageError: the store is away.
+        """
+        found = []
+        for month, of_month in _months(dataset, rows):
+            form = self._forms.lying(month) or _usual(month)
+            found += [(uri_of(self.store, target.key), target) for target, _ in _parts(month, form, of_month)]
+        return found
+
+    def read_object(self, uri: str) -> pa.Table | None:
+        """All rows of one object by its address; None when it does not lie there, or is none of canonical rows.
+
+        Raises:
+            StorageError: the store is away, or the object is damaged.
+        """
+        target = layout.parse_key(uri.removeprefix(uri_of(self.store, "")))
+        if target is None or self.store.head(target.key) is None:
+            return None
+        return self._read_object(target, SHAPES[target.dataset], None, target.window)
+
     def of_stored_objects(self, rows: pa.Table, *, dataset: Dataset = Dataset.OHLCV) -> pa.Table:
         """Those of the rows (in canonical order) whose object lies in the lake already.
 

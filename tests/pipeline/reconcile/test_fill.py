@@ -15,6 +15,7 @@ from gapless.pipeline.reconcile.plan import cut_diff, plan_diff
 from gapless.pipeline.reconcile.request import DiffRequest, GapReport
 from gapless.pipeline.reconcile.run import retry_gaps, run_diff, settle
 from gapless.pipeline.watchlist import read_watchlist
+from gapless.storage.mysql.rewriting import Rewritten, begin_rewriting, unfinished_objects
 from tests.fixtures.replica import ReplicaHandle
 from tests.pipeline.conftest import Installation
 
@@ -367,3 +368,23 @@ def test_the_command_fills_and_says_what_it_did(installation: Installation, repl
     assert (status, report["missing"], report["filled"]) == (1, 5, 0)
     status, report, error = installation.command(*arguments, "--fill")
     assert (status, report["missing"], report["filled"]) == (0, 0, 5), error
+
+
+def test_a_rewriting_of_the_lake_that_was_killed_is_entered_by_the_next_repair(
+    installation: Installation, replica: ReplicaHandle
+) -> None:
+    installation.backfill("2026-07-10", "2026-07-12", intervals="15m,4h")
+    books = "SELECT symbol, `interval`, day, `rows`, sha256 FROM archive_series ORDER BY 1, 2, 3"
+    objects = "SELECT uri, `rows`, bytes, sha256, content_digest, state FROM archive_receipt ORDER BY 1"
+    before = installation.rows(books), installation.rows(objects)
+    unmade = f"file://{installation.lake}/ohlcv/binance-1d-2026-07.parquet"
+    with installation.db.engine.begin() as connection:
+        connection.exec_driver_sql("UPDATE archive_receipt SET state = 'rewriting'")
+        connection.exec_driver_sql("DELETE FROM archive_series WHERE `interval` = '15m'")
+        connection.exec_driver_sql("UPDATE archive_series SET `rows` = 7")
+    begin_rewriting(installation.db, [Rewritten(unmade, "ohlcv", "binance", "1d", parse_time("2026-07-01"))])
+    assert diff(installation, "2026-07-10", "2026-07-11", fill=True).clean
+    assert installation.rows(books) == before[0]
+    assert [row for row in installation.rows(objects) if row[0] != unmade] == before[1]
+    assert [row[1:3] + row[-1:] for row in installation.rows(objects) if row[0] == unmade] == [(0, 0, "verified")]
+    assert unfinished_objects(installation.db, "ohlcv") == []
