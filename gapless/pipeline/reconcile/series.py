@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import defaultdict
 from collections.abc import Awaitable, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
@@ -23,7 +24,7 @@ from gapless.pipeline.backfill.archive import Parsed
 from gapless.pipeline.backfill.files import parsed_rows
 from gapless.pipeline.backfill.pieces import Piece
 from gapless.pipeline.reconcile.bars import Theirs
-from gapless.pipeline.reconcile.closing import close
+from gapless.pipeline.reconcile.closing import SlabResult, close
 from gapless.pipeline.reconcile.engine import OnSlab
 from gapless.pipeline.reconcile.judgement import NONE, Judged, Key, Stretch, judge
 from gapless.pipeline.reconcile.repair import Stores
@@ -60,6 +61,8 @@ class SeriesComparison:
         self._stores, self._rest, self._witness, self._threads = stores, rest, witness, threads
         self._fill, self._waits_s, self._on_slab = fill, waits_s, on_slab
         self._closed: ExchangeError | None = None
+        self._silent: dict[str, set[Window]] = defaultdict(set)
+        """By symbol, days of which nobody is left to ask: REST has forgotten them, and the archive has no file."""
 
     async def run(self, slabs: Sequence[Slab]) -> None:
         """Compare them all, one slab after another, its symbols side by side.
@@ -68,27 +71,25 @@ class SeriesComparison:
             StorageError: a store failed; slabs that came to their end stay repaired and on record.
         """
         for slab in slabs:
-            theirs = Theirs(empty(slab.dataset))
-            await self._ask(slab.pieces, theirs, in_bulk=slab.dataset is Dataset.FUNDING)
-            around = _around(slab)
-            found = await self._thread(lambda: read_stored(self._stores, slab, around))  # noqa: B023 - awaited here
-            stored = found.rows
-            kept = Stored(_inside(stored, slab.window), _inside(found.beside, slab.window))
-            judged = await self._thread(lambda: self._held_against(slab, stored, theirs))  # noqa: B023
-            doubtful = [
-                found.piece for found in judged.series if len(found.denied) or len(found.extra) or found.unfillable
-            ]
-            if doubtful:
-                await self._ask(doubtful, theirs, in_bulk=False)
-                judged = await self._thread(lambda: self._held_against(slab, stored, theirs))  # noqa: B023
-            if judged.extras.num_rows:
-                attested, theirs.unheard = await self._witness.attests(slab, judged.extras)
-                theirs.rows = _united(slab.dataset, theirs.rows, attested)
-                judged = await self._thread(lambda: self._held_against(slab, stored, theirs))  # noqa: B023
-            result = await self._thread(
-                lambda: close(self._stores, slab, judged, theirs, kept, fill=self._fill, waits_s=self._waits_s)  # noqa: B023
-            )
-            self._on_slab(slab, result)
+            self._on_slab(slab, await self._compare(slab))
+
+    async def _compare(self, slab: Slab) -> SlabResult:
+        theirs = Theirs(empty(slab.dataset))
+        await self._ask(slab.pieces, theirs, in_bulk=slab.dataset is Dataset.FUNDING)
+        found = await self._thread(lambda: read_stored(self._stores, slab, _around(slab)))
+        judged = await self._thread(lambda: self._held_against(slab, found.rows, theirs))
+        doubtful = [one.piece for one in judged.series if len(one.denied) or len(one.extra) or one.unfillable]
+        if doubtful:  # asked for again before it is believed
+            await self._ask(doubtful, theirs, in_bulk=False)
+            judged = await self._thread(lambda: self._held_against(slab, found.rows, theirs))
+        if judged.extras.num_rows:
+            attested, theirs.unheard = await self._witness.attests(slab, judged.extras)
+            theirs.rows = _united(slab.dataset, theirs.rows, attested)
+            judged = await self._thread(lambda: self._held_against(slab, found.rows, theirs))
+        kept = Stored(_inside(found.rows, slab.window), _inside(found.beside, slab.window))
+        return await self._thread(
+            lambda: close(self._stores, slab, judged, theirs, kept, fill=self._fill, waits_s=self._waits_s)
+        )
 
     async def _ask(self, pieces: Sequence[Piece], theirs: Theirs, *, in_bulk: bool) -> None:
         worth = in_bulk and bulk_pays(len(pieces), trading(self._stores.rt), pieces[0].window)
@@ -146,10 +147,12 @@ class SeriesComparison:
             old = Window(window.start_ms, edge_ms)
             for day in old.split(DAY_MS):
                 taken = await self._witness.file(piece, day.start_ms) if self._witness.may_be_asked else None
-                if taken is not None and taken.parsed is not None:
-                    rows.append(_inside(taken.parsed.rows, old))
-                    refused += list(taken.parsed.refused)
-                    read += taken.parsed.read
+                if taken is None or taken.parsed is None:
+                    self._silent[series.symbol].add(day)
+                    continue
+                rows.append(_inside(taken.parsed.rows, old))
+                refused += list(taken.parsed.refused)
+                read += taken.parsed.read
         if edge_ms < window.end_ms:
             recent = Window(edge_ms, window.end_ms)
             found = parsed_rows(piece, await fetch_metrics(self._rest, piece.raw_symbol, series.symbol, recent))
@@ -164,6 +167,10 @@ class SeriesComparison:
         inside = _inside(stored, slab.window)
         mine = inside.filter(pc.invert(pc.is_in(inside["symbol"], failed)))
         given = theirs.rows.filter(pc.invert(pc.is_in(theirs.rows["symbol"], failed)))
+        for symbol, days in self._silent.items():  # what is stored of such a day stands: nobody denies it
+            own = mine.filter(pc.equal(mine["symbol"], symbol))
+            for day in sorted(days):
+                given = _united(slab.dataset, given, _inside(own, day))
         holes = _holes(pieces, stored, given) if slab.dataset is Dataset.FUNDING else None
         return judge(slab.dataset, pieces, mine, given, broken=theirs.broken, holes=holes)
 

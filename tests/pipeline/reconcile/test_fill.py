@@ -344,6 +344,19 @@ def test_the_archive_does_not_contradict_what_rest_said_and_has_forgotten(
         assert (found.clean, found.different, found.restated) == (True, 0, 0)
 
 
+def test_metrics_of_which_nobody_is_left_to_ask_stand_and_their_holes_are_explained(
+    installation: Installation, replica: ReplicaHandle
+) -> None:
+    window = ("2026-10-01", "2026-10-02")
+    installation.backfill(*window, dataset=Dataset.METRICS)
+    with installation.db.engine.begin() as connection:  # a dozen rows, as of a listing late in the day
+        connection.exec_driver_sql("DELETE FROM futures_metrics WHERE ts < '2026-10-01 23:00:00'")
+    replica.faults({"match": {"path": "*metrics*.zip*"}, "action": {"missing": True}})
+    found = diff(installation, *window, dataset=Dataset.METRICS, fill=True)
+    assert (found.clean, found.quarantined, found.unfillable) == (True, 0, 276)
+    assert installation.rows("SELECT COUNT(*) FROM futures_metrics") == [(12,)]
+
+
 def test_a_gap_across_a_month_is_one_gap(installation: Installation, replica: ReplicaHandle) -> None:
     installation.backfill(*BORDER, intervals="15m")
     with installation.db.engine.begin() as connection:
