@@ -14,7 +14,7 @@ from typing import Any
 import msgspec
 
 from gapless.domain.window import DAY_MS, from_ms
-from gapless.monitoring.pager import Page, one_line
+from gapless.monitoring.page import Page, one_line
 from gapless.monitoring.posting import Line, Patience
 
 _AHEAD_MS = 30 * DAY_MS

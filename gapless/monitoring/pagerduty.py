@@ -13,7 +13,7 @@ from typing import Any
 import msgspec
 
 from gapless.domain.window import iso
-from gapless.monitoring.pager import Page, one_line
+from gapless.monitoring.page import Page, one_line
 from gapless.monitoring.posting import Line, Patience
 
 _SUMMARY = 1024

@@ -12,7 +12,8 @@ from gapless.config import load_settings
 from gapless.domain.window import DAY_MS
 from gapless.errors import ConfigError
 from gapless.monitoring.alertmanager import alert
-from gapless.monitoring.pager import Page, one_line, receivers_of
+from gapless.monitoring.page import Page, one_line
+from gapless.monitoring.pager import receivers_of
 from gapless.monitoring.pagerduty import trigger_event
 from tests.fixtures.pager import ROUTING_KEY
 

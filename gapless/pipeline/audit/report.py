@@ -30,8 +30,8 @@ class AuditRequest(msgspec.Struct, frozen=True, kw_only=True):
 
     def __str__(self) -> str:
         names = ", ".join(self.symbols[:3]) + (f" ... ({len(self.symbols)})" if len(self.symbols) > 3 else "")
-        bounds = f"{_moment(self.start_ms)}..{_moment(self.end_ms)}"
-        return f"{names or 'all that is stored'} {','.join(self.intervals)} {bounds}"
+        bounds = f" {_moment(self.start_ms)}..{_moment(self.end_ms)}" if self.start_ms or self.end_ms else ""
+        return f"{names or 'all that is stored'} {','.join(self.intervals)}{bounds}"
 
 
 class Mismatch(msgspec.Struct, frozen=True):

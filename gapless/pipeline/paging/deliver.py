@@ -9,7 +9,7 @@ from functools import partial
 from msgspec.structs import replace as changed
 
 from gapless.errors import PagerError
-from gapless.monitoring.pager import GAP, Page, Receiver
+from gapless.monitoring.page import GAP, Page, Receiver
 from gapless.storage.mysql import MySql
 from gapless.storage.mysql.page_book import (
     RESOLVED,

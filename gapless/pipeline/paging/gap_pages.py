@@ -12,7 +12,7 @@ from msgspec.structs import replace as changed
 
 from gapless.domain.datasets import Dataset
 from gapless.domain.window import HOUR_MS, iso
-from gapless.monitoring.pager import GAP
+from gapless.monitoring.page import GAP
 from gapless.storage.mysql.gap_states import Gap
 from gapless.storage.mysql.page_book import SENDING, SENT, Claim, PageDetail, StoredPage
 

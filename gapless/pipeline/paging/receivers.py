@@ -10,7 +10,8 @@ import msgspec
 
 from gapless.config import Settings
 from gapless.errors import PagerError
-from gapless.monitoring.pager import TEST, Page, receivers_of
+from gapless.monitoring.page import TEST, Page
+from gapless.monitoring.pager import receivers_of
 
 _RUNBOOK = "docs/runbooks/gap.md"
 

@@ -13,7 +13,8 @@ import msgspec
 from msgspec.structs import replace as changed
 
 from gapless.errors import ConfigError
-from gapless.monitoring.pager import GAP, NOBODY, QUALITY, receivers_of
+from gapless.monitoring.page import GAP, QUALITY
+from gapless.monitoring.pager import NOBODY, receivers_of
 from gapless.pipeline.paging.deliver import Delivery
 from gapless.pipeline.paging.gap_pages import allot, describe
 from gapless.pipeline.runtime import Runtime
