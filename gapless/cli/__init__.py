@@ -60,6 +60,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         # A full disk, a folder that is not ours: what the machine said, and of which file, says what to do.
         return _refuse(args, StorageError(str(error)), status=1)
     except KeyboardInterrupt:
+        logging.getLogger("asyncio").setLevel(logging.CRITICAL)  # what was cut off need not be named, task by task
         print("interrupted; run the same command again to go on", file=sys.stderr)
         return 130
 

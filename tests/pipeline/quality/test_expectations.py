@@ -11,6 +11,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from gapless.domain.datasets import Dataset
 from gapless.domain.window import DAY_MS, Window
 from gapless.errors import ConfigError, NotFound
 from gapless.pipeline.paging import tell_of_quality
@@ -43,11 +44,8 @@ def fill(installation: Installation, day: Window = DAY) -> None:
     """A day of bars, funding and metrics of two instruments, as the pipeline stores them."""
     bounds = (day.start.isoformat(), day.end.isoformat())
     installation.backfill(*bounds, symbols=SERIES, intervals="1m,5m,15m,1h,4h,1d")
-    for dataset in ("funding", "metrics"):
-        status, _, said = installation.command(
-            "backfill", dataset, "--start", bounds[0][:10], "--end", bounds[1][:10], "--symbols", "BTC/USDT:USDT"
-        )
-        assert status == 0, said
+    for dataset in (Dataset.FUNDING, Dataset.METRICS):
+        assert installation.backfill(*bounds, dataset=dataset).whole
 
 
 def check(

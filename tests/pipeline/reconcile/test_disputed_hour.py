@@ -78,7 +78,8 @@ def test_a_repair_beside_the_hourly_load_of_the_same_hour(
 
     # Answers that take a while, so that both hold theirs when the other comes to write.
     replica.faults({"match": {"path": "*/klines"}, "action": {"delay_ms": 60}})
-    for number, order in enumerate(((LOAD, REPAIR), (REPAIR, LOAD), (REPAIR, LOAD, REPAIR))):
+    orders = ((REPAIR, LOAD, REPAIR), (LOAD, REPAIR), (REPAIR, LOAD))
+    for number, order in enumerate(orders if kind == "mariadb" else orders[:1]):
         both = make_installation(replica, kind=kind, name=f"both-{number}")
         running = [start(both, *command) for command in order]
         for process in running:

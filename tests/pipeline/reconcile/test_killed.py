@@ -31,7 +31,7 @@ def test_killed_at_random_points_and_run_again_it_equals_an_undisturbed_repair(
 
     seed = random.randrange(2**32)
     rng, interrupted = random.Random(seed), 0
-    for number in range(6):
+    for number in range(4):
         before = _work(killed)
         process = _repair(killed, (HOT, cold)[number % 2], tmp_path / f"killed-{number}.log")
         if _await_work(killed, before, process):
