@@ -27,7 +27,7 @@ from tests.exchanges.pacing.world import MINUTE, World
 
 def _as_asked(charges: list[Charge]) -> list[Charge]:
     """As `charges_for` makes them: of a pool one window, or two that follow each other, the earlier first."""
-    first = {charge.pool: charge.window for charge in reversed(sorted(charges, key=lambda c: c.window))}
+    first = {charge.pool: charge.window for charge in sorted(charges, key=lambda c: c.window, reverse=True)}
     return sorted((c for c in charges if c.window <= first[c.pool] + 1), key=lambda c: (c.pool, c.window))
 
 
