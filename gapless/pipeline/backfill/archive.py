@@ -48,10 +48,19 @@ class Taken:
     refused: tuple[RefusedRow, ...]
 
 
-def open_archive(rt: Runtime, on_wait: Callable[[str], None] | None = None) -> Archive:
-    """The exchange's archive; to be entered with `async with`."""
+def open_archive(rt: Runtime, on_wait: Callable[[str], None] | None = None, *, patience_s: float = 600.0) -> Archive:
+    """The exchange's archive; to be entered with `async with`.
+
+    Args:
+        patience_s: how long a network that is away is waited for.
+    """
     settings = rt.settings
-    return Archive(settings.binance_vision_url, list_url=settings.vision_list_url, on_wait=on_wait or rt.say)
+    return Archive(
+        settings.binance_vision_url,
+        list_url=settings.vision_list_url,
+        on_wait=on_wait or rt.say,
+        patience_s=patience_s,
+    )
 
 
 async def take_file(

@@ -77,7 +77,7 @@ async def _heal(
     before = known.get(obj.path)
     try:
         if before is not None:
-            told = await (await witness.archive()).told_sha256(obj)
+            told = await witness.told_sha256(obj)
             if told is None or told == before.sha256:
                 return 0
         taken = await witness.file(piece, piece.window.start_ms)

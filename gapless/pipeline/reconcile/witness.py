@@ -22,6 +22,9 @@ from gapless.pipeline.reconcile.slabs import Slab
 from gapless.pipeline.runtime import Runtime
 from gapless.quality.compare import compare
 
+PATIENCE_S = 10.0
+"""How long a witness that does not answer is waited for. The comparison does without it; a backfill would not."""
+
 
 @dataclass
 class Witness:
@@ -37,6 +40,7 @@ class Witness:
     _archive: Archive | None = None
     _files: dict[str, Taken | None] = field(default_factory=dict)
     _opening: asyncio.Lock = field(default_factory=asyncio.Lock)
+    _away: ExchangeError | None = None
 
     @property
     def may_be_asked(self) -> bool:
@@ -80,16 +84,36 @@ class Witness:
             ExchangeError: the archive did not answer.
         """
         obj = archive_object(piece, at_ms)
+        if self._away is not None:
+            raise self._away
         if obj.path not in self._files:
             archive = await self.archive()
-            self._files[obj.path] = await take_file(self.rt, archive, self.threads, obj, piece, parser_of(piece))
+            try:
+                self._files[obj.path] = await take_file(self.rt, archive, self.threads, obj, piece, parser_of(piece))
+            except ExchangeError as error:
+                self._away = error  # it is a second witness: nothing waits for it twice
+                raise
         return self._files[obj.path]
+
+    async def told_sha256(self, obj: ArchiveObject) -> str | None:
+        """The checksum that the archive names for a file; None when it names none.
+
+        Raises:
+            ExchangeError: the archive did not answer.
+        """
+        if self._away is not None:
+            raise self._away
+        try:
+            return await (await self.archive()).told_sha256(obj)
+        except ExchangeError as error:
+            self._away = error
+            raise
 
     async def archive(self) -> Archive:
         """The archive, open."""
         async with self._opening:
             if self._archive is None:
-                self._archive = await open_archive(self.rt).__aenter__()
+                self._archive = await open_archive(self.rt, patience_s=PATIENCE_S).__aenter__()
         return self._archive
 
     async def close(self) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import socket
+import time
 from typing import Any
 
 import pytest
@@ -17,7 +19,7 @@ from gapless.pipeline.reconcile.run import retry_gaps, run_diff, settle
 from gapless.pipeline.watchlist import read_watchlist
 from gapless.storage.mysql.rewriting import Rewritten, begin_rewriting, unfinished_objects
 from tests.fixtures.replica import ReplicaHandle
-from tests.pipeline.conftest import Installation
+from tests.pipeline.conftest import Installation, MakeInstallation
 
 BTC = "BTC/USDT:USDT"
 BORDER = ("2026-08-30", "2026-09-03")
@@ -138,6 +140,35 @@ def test_rows_that_the_exchange_never_had_go_to_quarantine_with_all_they_held(
     assert '"taker_buy_quote_volume": "' in payload
     again = diff(installation, day, end, **options)
     assert (again.clean, again.unfillable) == (True, length(halt))
+
+
+@pytest.mark.parametrize(("rows", "moved"), [(20, 20), (21, 0)])
+def test_without_the_archive_a_few_rows_are_moved_on_rests_word_and_many_are_not(
+    make_installation: MakeInstallation, replica: ReplicaHandle, rows: int, moved: int
+) -> None:
+    """An archive that is away is waited for once, for seconds, however many series would like to hear it."""
+    with socket.create_server(("127.0.0.1", 0)) as closed:
+        away = f"http://127.0.0.1:{closed.getsockname()[1]}/vision"
+    installation = make_installation(replica, binance_vision_url=away)
+    halts = [one for one in replica.halts("spot", "2026-04-01", "2026-08-01") if length(one) >= rows]
+    day = parse_time(halts[0]["start"][:10])
+    bounds = (halts[0]["start"][:10], Window(day, day + 86_400_000).end.isoformat())
+    series = ("BTC/USDT", "ETH/USDT", "SOL/USDT")
+    installation.backfill(*bounds, symbols=",".join(series), intervals="1m", into="mysql", source="rest")
+    with installation.db.engine.begin() as connection:
+        for place in range(rows):
+            connection.exec_driver_sql(
+                "INSERT INTO ohlcv SELECT symbol, `interval`, %s + INTERVAL %s MINUTE, exchange, open, high, low,"
+                " close, volume, quote_volume, trades, taker_buy_volume, taker_buy_quote_volume, source, receipt_id FROM ohlcv"
+                " WHERE ts = %s",
+                (halts[0]["start"][:19].replace("T", " "), place, bounds[0]),
+            )
+    before = time.monotonic()
+    report = diff(installation, *bounds, fill=True, symbols=series, intervals="1m")
+    assert (report.quarantined, report.extra) == (3 * moved, 3 * (rows - moved))
+    assert report.clean == (moved > 0)
+    assert time.monotonic() - before < 60
+    assert len([line for line in installation.said if "was not asked" in line]) <= 3
 
 
 def length(halt: dict[str, str]) -> int:
