@@ -159,8 +159,8 @@ def test_without_the_archive_a_few_rows_are_moved_on_rests_word_and_many_are_not
         for place in range(rows):
             connection.exec_driver_sql(
                 "INSERT INTO ohlcv SELECT symbol, `interval`, %s + INTERVAL %s MINUTE, exchange, open, high, low,"
-                " close, volume, quote_volume, trades, taker_buy_volume, taker_buy_quote_volume, source, receipt_id FROM ohlcv"
-                " WHERE ts = %s",
+                " close, volume, quote_volume, trades, taker_buy_volume, taker_buy_quote_volume, source, receipt_id"
+                " FROM ohlcv WHERE ts = %s",
                 (halts[0]["start"][:19].replace("T", " "), place, bounds[0]),
             )
     before = time.monotonic()
