@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import TypeVar
 
 import pyarrow as pa
 
@@ -16,7 +14,6 @@ from gapless.errors import BadSymbol, ExchangeError, RateLimited, RegionRefused
 from gapless.exchanges.binance.fetch import Series
 from gapless.exchanges.binance.paging import Page as ExchangePage
 from gapless.exchanges.binance.paging import plan_pages
-from gapless.exchanges.binance.rest import BinanceRest
 from gapless.pipeline.normalise import Page
 from gapless.pipeline.reconcile.bars import (
     Theirs,
@@ -26,21 +23,16 @@ from gapless.pipeline.reconcile.bars import (
     read_theirs,
     wanted_series,
 )
-from gapless.pipeline.reconcile.closing import SlabResult, close, known_gaps
+from gapless.pipeline.reconcile.closing import SlabResult, known_gaps
+from gapless.pipeline.reconcile.comparison import Comparison
 from gapless.pipeline.reconcile.judgement import Judged, Key, SeriesFound, judge
-from gapless.pipeline.reconcile.repair import Stores
 from gapless.pipeline.reconcile.slabs import Slab
 from gapless.pipeline.reconcile.stored import read_stored
-from gapless.pipeline.reconcile.witness import Witness
-
-T = TypeVar("T")
 
 SLABS_AT_ONCE = 3
 """Slabs in memory: one whose pages come in, and those that are judged meanwhile."""
 
 _PAGES_ASKED_AGAIN_AT_ONCE = 8
-
-OnSlab = Callable[[Slab, SlabResult], None]
 
 
 @dataclass(slots=True)
@@ -55,27 +47,10 @@ class _Arriving:
 
 
 class BarComparison:
-    """Compares slabs of bars of one market.
+    """Compares slabs of bars of one market."""
 
-    Args:
-        stores: of that market. witness: the archive, asked about rows that came from it.
-        fill: repair what is found. waits_s: how long after an attempt the next one is due.
-        on_slab: told of each slab that came to its end, from the event loop.
-    """
-
-    def __init__(
-        self,
-        stores: Stores,
-        rest: BinanceRest,
-        witness: Witness,
-        threads: ThreadPoolExecutor,
-        *,
-        fill: bool,
-        waits_s: Sequence[float],
-        on_slab: OnSlab,
-    ) -> None:
-        self._stores, self._rest, self._witness, self._threads = stores, rest, witness, threads
-        self._fill, self._waits_s, self._on_slab = fill, waits_s, on_slab
+    def __init__(self, work: Comparison) -> None:
+        self._work = work
         self._room = asyncio.Semaphore(SLABS_AT_ONCE)
         self._closed: ExchangeError | None = None
         self._forgotten: dict[str, ExchangeError] = {}
@@ -89,7 +64,7 @@ class BarComparison:
         try:
             async with asyncio.TaskGroup() as group:
                 pages, turn = self._pages(slabs), asyncio.Lock()
-                for _ in range(self._rest.concurrency):
+                for _ in range(self._work.rest.concurrency):
                     group.create_task(self._read(pages, turn, group))
         except* Exception as errors:
             raise errors.exceptions[0] from None
@@ -98,7 +73,9 @@ class BarComparison:
         """Every page of every slab, in order; a slab of which nothing is asked comes once, without a page."""
         for slab in slabs:
             wanted = [
-                (series, page) for series in wanted_series(slab) for page in plan_pages(self._rest.market, series.opens)
+                (series, page)
+                for series in wanted_series(slab)
+                for page in plan_pages(self._work.rest.market, series.opens)
             ]
             one = _Arriving(slab, max(1, len(wanted)))
             if not wanted:
@@ -133,7 +110,9 @@ class BarComparison:
             one.failed[key] = refused
             return
         try:
-            body = await self._rest.klines(series.raw_symbol, series.interval, page.start_ms, page.end_ms, page.limit)
+            body = await self._work.rest.klines(
+                series.raw_symbol, series.interval, page.start_ms, page.end_ms, page.limit
+            )
         except ExchangeError as error:
             self._note(series.raw_symbol, error)
             one.failed.setdefault(key, error)
@@ -148,28 +127,26 @@ class BarComparison:
 
     async def _judge(self, one: _Arriving) -> None:
         try:
-            self._on_slab(one.slab, await self._result(one))
+            self._work.on_slab(one.slab, await self._result(one))
         finally:
             self._room.release()
             pa.default_memory_pool().release_unused()  # or what Arrow keeps grows with every slab
 
     async def _result(self, one: _Arriving) -> SlabResult:
         slab = one.slab
-        theirs = await self._thread(lambda: read_theirs(slab, one.pages, one.failed))
+        theirs = await self._work.thread(lambda: read_theirs(slab, one.pages, one.failed))
         one.pages.clear()
-        stored = await self._thread(lambda: read_stored(self._stores, slab, slab.window))
-        judged = await self._thread(lambda: self._held_against(slab, stored.rows, theirs))
+        stored = await self._work.thread(lambda: read_stored(self._work.stores, slab, slab.window))
+        judged = await self._work.thread(lambda: self._held_against(slab, stored.rows, theirs))
         judged = await self._doubt(slab, stored.rows, theirs, judged)
-        return await self._thread(
-            lambda: close(self._stores, slab, judged, theirs, stored, fill=self._fill, waits_s=self._waits_s)
-        )
+        return await self._work.close(slab, judged, theirs, stored)
 
     async def _doubt(self, slab: Slab, stored: pa.Table, theirs: Theirs, judged: Judged) -> Judged:
         """What the exchange seems not to have is asked for again before that is believed."""
         doubtful = [found for found in judged.series if len(found.denied) or len(found.extra)]
         if not doubtful:
             return judged
-        known = await self._thread(lambda: known_gaps(self._stores, slab))
+        known = await self._work.thread(lambda: known_gaps(self._work.stores, slab))
         at_once = asyncio.Semaphore(_PAGES_ASKED_AGAIN_AT_ONCE)
         pages: list[Page] = []
 
@@ -181,7 +158,7 @@ class BarComparison:
                 try:
                     if self._closed is not None:
                         raise self._closed
-                    pages.extend(await ask_again(self._rest, found, proved))
+                    pages.extend(await ask_again(self._work.rest, found, proved))
                 except ExchangeError as error:
                     self._note(found.piece.raw_symbol, error)
                     theirs.failed[key] = error
@@ -189,17 +166,17 @@ class BarComparison:
         async with asyncio.TaskGroup() as asking:
             for found in doubtful:
                 asking.create_task(again(found))
-        await self._thread(lambda: add_second_answers(theirs, slab, pages))
-        judged = await self._thread(lambda: self._held_against(slab, stored, theirs))
+        await self._work.thread(lambda: add_second_answers(theirs, slab, pages))
+        judged = await self._work.thread(lambda: self._held_against(slab, stored, theirs))
         if not judged.extras.num_rows:
             return judged
         await self._hear_witness(judged, theirs, slab)
-        return await self._thread(lambda: self._held_against(slab, stored, theirs))
+        return await self._work.thread(lambda: self._held_against(slab, stored, theirs))
 
     async def _hear_witness(self, judged: Judged, theirs: Theirs, slab: Slab) -> None:
         """A stored row that the exchange's archive has is not extra, whatever REST says now."""
         if judged.extras.num_rows:
-            attested, theirs.unheard = await self._witness.attests(slab, judged.extras)
+            attested, theirs.unheard = await self._work.witness.attests(slab, judged.extras)
             theirs.rows = sort_bars(pa.concat_tables([theirs.rows, attested])).combine_chunks()
 
     def _held_against(self, slab: Slab, stored: pa.Table, theirs: Theirs) -> Judged:
@@ -210,6 +187,3 @@ class BarComparison:
         else:
             given = theirs.rows
         return judge(Dataset.OHLCV, pieces, stored, given, broken=theirs.broken)
-
-    def _thread(self, work: Callable[[], T]) -> Awaitable[T]:
-        return asyncio.get_running_loop().run_in_executor(self._threads, work)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 
@@ -51,11 +50,10 @@ def pieces_of_gaps(gaps: Iterable[Gap], series: Sequence[Series], without: Windo
     ]
 
 
-def denied_lately(rt: Runtime, request: DiffRequest, series: Iterable[Series]) -> list[Gap]:
-    """The gaps of the last days that the exchange denied; it may have entered the rows since."""
+def denied_lately(rt: Runtime, request: DiffRequest, series: Iterable[Series], now_ms: int) -> list[Gap]:
+    """The gaps of the last days, by the exchange's clock, that it denied; it may have entered the rows since."""
     wanted = {(one.symbol, one.label) for one in series}
-    since_ms = int(time.time() * 1000) - LATE_MS
-    lately = Window(min(since_ms, request.start_ms - LATE_MS), EVER.end_ms)
+    lately = Window(now_ms - LATE_MS, EVER.end_ms)
     symbols = {symbol for symbol, _ in wanted}
     if not symbols:
         return []

@@ -18,6 +18,7 @@ from gapless.pipeline.backfill.pieces import Piece, Series, cut_series
 from gapless.pipeline.backfill.request import BackfillRequest
 from gapless.pipeline.backfill.survey import Survey, hot_since_ms, survey
 from gapless.pipeline.reconcile.closing import PieceResult, SlabResult, row_of
+from gapless.pipeline.reconcile.comparison import Comparison
 from gapless.pipeline.reconcile.engine import BarComparison
 from gapless.pipeline.reconcile.healing import heal
 from gapless.pipeline.reconcile.open_gaps import denied_lately, pieces_of_gaps, standing_gaps, unlisted
@@ -103,7 +104,10 @@ def scope_of(rt: Runtime, request: DiffRequest) -> Scope:
     others: tuple[Series, ...] = ()
     if not request.symbols and (left := unlisted(rt, request, found.series)):
         others = survey(rt, msgspec.structs.replace(_as_backfill(request), symbols=left)).series
-    again = [*standing_gaps(rt, request, found.series + others), *denied_lately(rt, request, found.series)]
+    again = [
+        *standing_gaps(rt, request, found.series + others),
+        *denied_lately(rt, request, found.series, found.now_ms),
+    ]
     pieces += pieces_of_gaps(again, found.series + others, None if request.only_gaps else found.window)
     return Scope(found, others, tuple(pieces))
 
@@ -270,8 +274,16 @@ async def _compare(
                 tally.healed += await heal(stores, witness, heals.series, heals.now_ms)
             async with rt.exchange(stores.market) as rest:
                 try:
-                    comparison = kind(stores, rest, witness, threads, fill=fill, waits_s=waits_s, on_slab=on_slab)
-                    await comparison.run(slabs)
+                    work = Comparison(
+                        stores=stores,
+                        rest=rest,
+                        witness=witness,
+                        threads=threads,
+                        fill=fill,
+                        waits_s=waits_s,
+                        on_slab=on_slab,
+                    )
+                    await kind(work).run(slabs)
                 finally:
                     tally.requests += rest.requests
                     tally.weight += rest.weight

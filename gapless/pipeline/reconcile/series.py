@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import defaultdict
-from collections.abc import Awaitable, Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from typing import TypeVar
+from collections.abc import Sequence
 
 import numpy as np
 import pyarrow as pa
@@ -18,24 +16,19 @@ from gapless.domain.keys import millis_of
 from gapless.domain.window import DAY_MS, Window
 from gapless.errors import ExchangeError, NotInBulk, RateLimited, RegionRefused
 from gapless.exchanges.binance.funding_of_all import STRAYS, bulk_pays, fetch_funding_of_all
-from gapless.exchanges.binance.rest import BinanceRest
 from gapless.exchanges.binance.series_rest import METRICS_KEPT_MS, fetch_funding, fetch_metrics
 from gapless.pipeline.backfill.archive import Parsed
 from gapless.pipeline.backfill.files import parsed_rows
 from gapless.pipeline.backfill.pieces import Piece
 from gapless.pipeline.reconcile.bars import Theirs
-from gapless.pipeline.reconcile.closing import SlabResult, close
-from gapless.pipeline.reconcile.engine import OnSlab
+from gapless.pipeline.reconcile.closing import SlabResult
+from gapless.pipeline.reconcile.comparison import Comparison
 from gapless.pipeline.reconcile.judgement import NONE, Judged, Key, Stretch, judge
-from gapless.pipeline.reconcile.repair import Stores
 from gapless.pipeline.reconcile.slabs import Slab
 from gapless.pipeline.reconcile.stored import Stored, read_stored
-from gapless.pipeline.reconcile.witness import Witness
 from gapless.pipeline.runtime import EXCHANGE, Runtime
 from gapless.quality.funding import count_missing_settlements, missing_settlements
 from gapless.storage.mysql import read_instruments
-
-T = TypeVar("T")
 
 _AROUND_MS = 2 * DAY_MS
 """How far around a window stored settlements are looked at, for neighbours that tell the interval."""
@@ -45,21 +38,10 @@ _EDGE_MS = 2 * 3_600_000
 
 
 class SeriesComparison:
-    """Compares slabs of funding or metrics; arguments as of `BarComparison`."""
+    """Compares slabs of funding or metrics."""
 
-    def __init__(
-        self,
-        stores: Stores,
-        rest: BinanceRest,
-        witness: Witness,
-        threads: ThreadPoolExecutor,
-        *,
-        fill: bool,
-        waits_s: Sequence[float],
-        on_slab: OnSlab,
-    ) -> None:
-        self._stores, self._rest, self._witness, self._threads = stores, rest, witness, threads
-        self._fill, self._waits_s, self._on_slab = fill, waits_s, on_slab
+    def __init__(self, work: Comparison) -> None:
+        self._work = work
         self._closed: ExchangeError | None = None
         self._silent: dict[str, set[Window]] = defaultdict(set)
         """By symbol, days of which nobody is left to ask: REST has forgotten them, and the archive has no file."""
@@ -71,31 +53,29 @@ class SeriesComparison:
             StorageError: a store failed; slabs that came to their end stay repaired and on record.
         """
         for slab in slabs:
-            self._on_slab(slab, await self._compare(slab))
+            self._work.on_slab(slab, await self._compare(slab))
 
     async def _compare(self, slab: Slab) -> SlabResult:
         theirs = Theirs(empty(slab.dataset))
         await self._ask(slab.pieces, theirs, in_bulk=slab.dataset is Dataset.FUNDING)
-        found = await self._thread(lambda: read_stored(self._stores, slab, _around(slab)))
-        judged = await self._thread(lambda: self._held_against(slab, found.rows, theirs))
+        found = await self._work.thread(lambda: read_stored(self._work.stores, slab, _around(slab)))
+        judged = await self._work.thread(lambda: self._held_against(slab, found.rows, theirs))
         doubtful = [one.piece for one in judged.series if len(one.denied) or len(one.extra) or one.unfillable]
         if doubtful:  # asked for again before it is believed
             await self._ask(doubtful, theirs, in_bulk=False)
-            judged = await self._thread(lambda: self._held_against(slab, found.rows, theirs))
+            judged = await self._work.thread(lambda: self._held_against(slab, found.rows, theirs))
         if judged.extras.num_rows:
-            attested, theirs.unheard = await self._witness.attests(slab, judged.extras)
+            attested, theirs.unheard = await self._work.witness.attests(slab, judged.extras)
             theirs.rows = _united(slab.dataset, theirs.rows, attested)
-            judged = await self._thread(lambda: self._held_against(slab, found.rows, theirs))
+            judged = await self._work.thread(lambda: self._held_against(slab, found.rows, theirs))
         kept = Stored(_inside(found.rows, slab.window), _inside(found.beside, slab.window))
-        return await self._thread(
-            lambda: close(self._stores, slab, judged, theirs, kept, fill=self._fill, waits_s=self._waits_s)
-        )
+        return await self._work.close(slab, judged, theirs, kept)
 
     async def _ask(self, pieces: Sequence[Piece], theirs: Theirs, *, in_bulk: bool) -> None:
-        worth = in_bulk and bulk_pays(len(pieces), trading(self._stores.rt), pieces[0].window)
+        worth = in_bulk and bulk_pays(len(pieces), trading(self._work.stores.rt), pieces[0].window)
         if worth and await self._funding_of_all(pieces, theirs):
             return
-        at_once = asyncio.Semaphore(self._rest.concurrency)
+        at_once = asyncio.Semaphore(self._work.rest.concurrency)
         found: list[tuple[Piece, Parsed]] = []
 
         async def one(piece: Piece) -> None:
@@ -120,10 +100,10 @@ class SeriesComparison:
         by_raw = {piece.raw_symbol: piece for piece in pieces}
         try:
             found = await fetch_funding_of_all(
-                self._rest, {raw: piece.series.symbol for raw, piece in by_raw.items()}, pieces[0].window
+                self._work.rest, {raw: piece.series.symbol for raw, piece in by_raw.items()}, pieces[0].window
             )
         except NotInBulk as error:
-            self._stores.rt.say(f"{error}; each symbol is asked by itself")
+            self._work.stores.rt.say(f"{error}; each symbol is asked by itself")
             return False
         except ExchangeError as error:
             self._closed = error
@@ -139,14 +119,14 @@ class SeriesComparison:
         """All that the exchange has of a piece: REST, and of metrics that REST has forgotten the archive."""
         series, window = piece.series, piece.window
         if series.dataset is Dataset.FUNDING:
-            return parsed_rows(piece, await fetch_funding(self._rest, piece.raw_symbol, series.symbol, window))
-        edge_ms = self._rest.clock.now_ms() - METRICS_KEPT_MS + _EDGE_MS
+            return parsed_rows(piece, await fetch_funding(self._work.rest, piece.raw_symbol, series.symbol, window))
+        edge_ms = self._work.rest.clock.now_ms() - METRICS_KEPT_MS + _EDGE_MS
         edge_ms = min(window.end_ms, max(window.start_ms, edge_ms + -edge_ms % DAY_MS))
         rows, refused, read = [empty(series.dataset)], [], 0
         if edge_ms > window.start_ms:
             old = Window(window.start_ms, edge_ms)
             for day in old.split(DAY_MS):
-                taken = await self._witness.file(piece, day.start_ms) if self._witness.may_be_asked else None
+                taken = await self._work.witness.file(piece, day.start_ms) if self._work.witness.may_be_asked else None
                 if taken is None or taken.parsed is None:
                     self._silent[series.symbol].add(day)
                     continue
@@ -155,7 +135,7 @@ class SeriesComparison:
                 read += taken.parsed.read
         if edge_ms < window.end_ms:
             recent = Window(edge_ms, window.end_ms)
-            found = parsed_rows(piece, await fetch_metrics(self._rest, piece.raw_symbol, series.symbol, recent))
+            found = parsed_rows(piece, await fetch_metrics(self._work.rest, piece.raw_symbol, series.symbol, recent))
             rows.append(found.rows)
             refused += list(found.refused)
             read += found.read
@@ -173,9 +153,6 @@ class SeriesComparison:
                 given = _united(slab.dataset, given, _inside(own, day))
         holes = _holes(pieces, stored, given) if slab.dataset is Dataset.FUNDING else None
         return judge(slab.dataset, pieces, mine, given, broken=theirs.broken, holes=holes)
-
-    def _thread(self, work: Callable[[], T]) -> Awaitable[T]:
-        return asyncio.get_running_loop().run_in_executor(self._threads, work)
 
 
 def trading(rt: Runtime) -> int:

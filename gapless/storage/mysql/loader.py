@@ -98,6 +98,7 @@ def load_rows(
 
 
 def lock_names(shape: Shape, ready: Prepared | None) -> list[str]:
+    """The locks under which rows are written or taken out: one a market and day, of funding one a month."""
     if ready is None:
         return []
     table = f"{shape.dataset}:{ready.market}"
