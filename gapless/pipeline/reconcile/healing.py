@@ -13,7 +13,7 @@ import pyarrow as pa
 from gapless.domain.datasets import Dataset
 from gapless.domain.grid import runs
 from gapless.domain.keys import millis_of
-from gapless.domain.window import DAY_MS, Window
+from gapless.domain.window import DAY_MS, Window, month_start, next_month
 from gapless.errors import ExchangeError
 from gapless.exchanges.binance.vision.objects import published_by_ms
 from gapless.pipeline.backfill.outcome import without
@@ -36,7 +36,7 @@ async def heal(stores: Stores, witness: Witness, series: Sequence[Series], now_m
     Raises:
         StorageError: a store did not take it.
     """
-    if not witness.may_be_asked or stores.dataset is Dataset.FUNDING:  # funding has months' files alone: see backfill
+    if not witness.may_be_asked:
         return 0
     by_key = {(one.symbol, one.label): one for one in series if one.market is stores.market}
     since = Window(now_ms - RECENT_MS, now_ms + DAY_MS)
@@ -51,23 +51,26 @@ async def heal(stores: Stores, witness: Witness, series: Sequence[Series], now_m
     symbols = {gap.symbol for gap in denied}
     known = read_manifest(stores.rt.db, str(stores.dataset), EXCHANGE, stores.market, since, symbols)
     healed = 0
-    for piece, gaps in _days(denied, by_key):
+    for piece, gaps in _files(denied, by_key):
         if published_by_ms(archive_object(piece, piece.window.start_ms)) <= now_ms:
             healed += await _heal(stores, witness, piece, gaps, known)
     return healed
 
 
-def _days(denied: Iterable[Gap], by_key: dict[Key, Series]) -> list[tuple[Piece, list[Gap]]]:
-    """The denied stretches by series and UTC day: what one file of the archive covers."""
-    found: dict[tuple[Key, int], list[Gap]] = defaultdict(list)
+def _files(denied: Iterable[Gap], by_key: dict[Key, Series]) -> list[tuple[Piece, list[Gap]]]:
+    """The denied stretches by series and by what one file of the archive covers: a UTC day, of funding a month."""
+    found: dict[tuple[Key, Window], list[Gap]] = defaultdict(list)
     for gap in denied:
-        for part in gap.window.split(DAY_MS):
-            found[(gap.symbol, gap.interval), part.start_ms - part.start_ms % DAY_MS].append(replace(gap, window=part))
-    days = []
-    for (key, day_ms), gaps in sorted(found.items()):
-        day = Window(day_ms, day_ms + DAY_MS)
-        days += [(piece, gaps) for piece in cut_series(by_key[key], day, store_of="mysql", settled={})]
-    return days
+        monthly = gap.dataset == Dataset.FUNDING
+        for part in gap.window.split_months() if monthly else gap.window.split(DAY_MS):
+            day_ms = part.start_ms - part.start_ms % DAY_MS
+            whole = Window(month_start(day_ms), next_month(day_ms)) if monthly else Window(day_ms, day_ms + DAY_MS)
+            found[(gap.symbol, gap.interval), whole].append(replace(gap, window=part))
+    return [
+        (piece, gaps)
+        for (key, whole), gaps in sorted(found.items())
+        for piece in cut_series(by_key[key], whole, store_of="mysql", settled={})
+    ]
 
 
 async def _heal(
@@ -99,7 +102,6 @@ async def _heal(
 
 def _load(stores: Stores, piece: Piece, gaps: Sequence[Gap], rows: pa.Table) -> int:
     step = piece.series.step_ms
-    assert step is not None  # noqa: S101 - funding is not healed day by day
     times = millis_of(rows["ts"])
     wanted = np.zeros(len(times), np.bool_)
     for gap in gaps:
@@ -109,6 +111,10 @@ def _load(stores: Stores, piece: Piece, gaps: Sequence[Gap], rows: pa.Table) -> 
     stores.load(Slab(piece.window, (piece,)), rows.filter(pa.array(wanted)), ())
     left: list[Gap] = []
     for gap in gaps:
+        if step is None:  # settlements have no grid: what is still missing around these, the next look will tell
+            held = ((times >= gap.window.start_ms) & (times < gap.window.end_ms)).any()
+            left += [] if held else [gap]
+            continue
         grid = np.arange(gap.window.start_ms, gap.window.end_ms, step, dtype=np.int64)
         left += [replace(gap, window=run, bars=run.length_ms // step) for run in runs(without(grid, times), step)]
     key = (piece.series.symbol, piece.series.label)

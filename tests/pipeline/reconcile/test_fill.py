@@ -17,6 +17,7 @@ from gapless.pipeline.reconcile.plan import cut_diff, plan_diff
 from gapless.pipeline.reconcile.request import DiffRequest, GapReport
 from gapless.pipeline.reconcile.run import retry_gaps, run_diff, settle
 from gapless.pipeline.watchlist import read_watchlist
+from gapless.storage.mysql import Gap, record_gaps
 from gapless.storage.mysql.rewriting import Rewritten, begin_rewriting, unfinished_objects
 from tests.fixtures.replica import ReplicaHandle
 from tests.pipeline.conftest import Installation, MakeInstallation
@@ -202,6 +203,23 @@ def test_what_rest_denies_is_taken_from_the_archive_once_it_has_the_day(
     assert installation.rows("SELECT state, SUM(bars) FROM data_gap_log GROUP BY 1") == [("filled", 5)]
     replica.reset_stats()
     assert diff(installation, "2026-11-11", "2026-11-12", intervals="15m", fill=True, open_gaps=True).filled == 0
+
+
+def test_a_settlement_that_rest_denies_is_taken_from_the_months_file(
+    installation: Installation, replica: ReplicaHandle
+) -> None:
+    replica.set_clock("2026-11-03T12:00:00")
+    window = ("2026-10-25", "2026-10-29")
+    installation.backfill(*window, dataset=Dataset.FUNDING, source="rest")
+    with installation.db.engine.begin() as connection:
+        connection.exec_driver_sql("DELETE FROM funding_rate WHERE ts = '2026-10-27 08:00:00'")
+    gap = Window.of("2026-10-27T00:30", "2026-10-27T16:00")
+    denied = Gap("binance", BTC, "funding_rate", "", gap, 1, "unfillable", "the exchange has none")
+    record_gaps(installation.db, [denied], within={}, dataset="funding_rate")
+    healed = diff(installation, "2026-11-01", "2026-11-02", fill=True, open_gaps=True, dataset=Dataset.FUNDING)
+    assert healed.filled >= 1
+    assert installation.rows("SELECT source FROM funding_rate WHERE ts = '2026-10-27 08:00:00'") == [(2,)]
+    assert installation.rows("SELECT DISTINCT state FROM data_gap_log WHERE gap_start < '2026-10-28'") == [("filled",)]
 
 
 def test_a_bar_that_breaks_a_rule_is_tried_three_times_and_then_failed(
