@@ -69,6 +69,8 @@ class Settings(BaseSettings):
     """The thresholds of the daily rules."""
     missing_allowed_percent: float = Field(default=0.05, ge=0, le=100)
     """How much of what the exchange has may be missing of a month, in percent, as the specification says."""
+    retention_file: Path = Field(default_factory=lambda: include_dir() / "retention.yaml")
+    """How long what is kept, where not for ever."""
     reports_days: int = Field(default=90, ge=1)
     """How long quality reports and data docs are kept."""
     pagerduty_url: Url = PAGERDUTY_EVENTS
@@ -128,6 +130,12 @@ class Settings(BaseSettings):
     def lake(self) -> str:
         """The lake's URI; `file://<var>/lake` unless set."""
         return self.lake_uri or f"file://{self.var_dir.resolve()}/lake"
+
+    @property
+    def spool_dir(self) -> Path:
+        """Where work that outgrows memory rests on its way into the lake; a demonstration's lies apart."""
+        home = self.var_dir / "demo" if self.mode == "demo" else self.var_dir
+        return home / "spool"
 
     @property
     def data_docs_dir(self) -> Path:
