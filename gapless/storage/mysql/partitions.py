@@ -10,11 +10,11 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from datetime import date
+from datetime import UTC, date, datetime
 
 from sqlalchemy import Connection, text
 
-from gapless.domain.window import Window, from_ms
+from gapless.domain.window import Window, from_ms, to_ms
 from gapless.errors import ConfigError, StorageError
 from gapless.storage.mysql.server import MySql
 
@@ -46,6 +46,16 @@ class Month:
     @property
     def first_day(self) -> date:
         return date(self.year, self.month, 1)
+
+    @property
+    def start_ms(self) -> int:
+        """Its first moment, UTC."""
+        return to_ms(datetime(self.year, self.month, 1, tzinfo=UTC))
+
+    @property
+    def window(self) -> Window:
+        """Its times."""
+        return Window(self.start_ms, self.plus(1).start_ms)
 
     @property
     def partition(self) -> str:
