@@ -144,3 +144,11 @@ def next_month(at_ms: int) -> int:
     moment = from_ms(at_ms)
     year, month = (moment.year + 1, 1) if moment.month == 12 else (moment.year, moment.month + 1)
     return to_ms(datetime(year, month, 1, tzinfo=UTC))
+
+
+def hot_since_ms(now_ms: int, hot_months: int) -> int:
+    """The first moment of the oldest hot month; the current month counts as one."""
+    at = month_start(now_ms)
+    for _ in range(hot_months - 1):
+        at = month_start(at - 1)
+    return at

@@ -17,6 +17,7 @@ from gapless.domain.window import Window, from_ms, month_start, next_month, to_m
 from gapless.errors import BadSymbol, ConfigError, OriginMismatch
 from gapless.pipeline.backfill.pieces import FOR_EVER_MS, Piece, Series, Settled, Store, cut_series
 from gapless.pipeline.backfill.request import BackfillRequest
+from gapless.pipeline.retention.rules import hot_since
 from gapless.pipeline.runtime import EXCHANGE, Runtime
 from gapless.pipeline.watchlist import read_watchlist
 from gapless.storage.mysql import (
@@ -80,14 +81,6 @@ def ledger_of(rt: Runtime, dataset: Dataset, market: Market, window: Window) -> 
     """The ledger's rows of the months that a window touches."""
     hull = Window(month_start(window.start_ms), next_month(window.end_ms - 1))
     return read_series_months(rt.db, str(dataset), EXCHANGE, market, hull)
-
-
-def hot_since_ms(now_ms: int, hot_months: int) -> int:
-    """The first moment of the oldest hot month; the current month counts as one."""
-    at = month_start(now_ms)
-    for _ in range(hot_months - 1):
-        at = month_start(at - 1)
-    return at
 
 
 def _specs(rt: Runtime, request: BackfillRequest) -> dict[Market, str]:
@@ -217,7 +210,7 @@ def _pieces(
 ) -> list[Piece]:
     if request.into != "auto":
         return cut_series(series, over, store_of=request.into, settled=settled)
-    hot_ms = hot_since_ms(now_ms, rt.settings.hot_months)
+    hot_ms = hot_since(rt.settings, request.dataset, now_ms)
     months = [month_start(month.start_ms) for month in over.split_months()]
     stores: dict[int, Store] = {at: "mysql" if at >= hot_ms else "lake" for at in months}
     return cut_series(series, over, store_of=stores, settled=settled, either_store=True)
@@ -264,4 +257,4 @@ def _unknown(name: str, market: Market, window: Window) -> Failure:
     return Failure(name, "", str(window), BadSymbol.kind, message)
 
 
-__all__ = ["Survey", "hot_since_ms", "ledger_of", "survey"]
+__all__ = ["Survey", "ledger_of", "survey"]

@@ -16,7 +16,7 @@ from gapless.errors import NotYet
 from gapless.pipeline.backfill.bars import failure_of
 from gapless.pipeline.backfill.pieces import Piece, Series, cut_series
 from gapless.pipeline.backfill.request import BackfillRequest
-from gapless.pipeline.backfill.survey import Survey, hot_since_ms, survey
+from gapless.pipeline.backfill.survey import Survey, survey
 from gapless.pipeline.reconcile.closing import PieceResult, SlabResult, row_of
 from gapless.pipeline.reconcile.comparison import Comparison
 from gapless.pipeline.reconcile.engine import BarComparison
@@ -27,6 +27,7 @@ from gapless.pipeline.reconcile.request import DiffRequest, GapReport, joined
 from gapless.pipeline.reconcile.series import SeriesComparison
 from gapless.pipeline.reconcile.slabs import Slab, rows_of, slabs_of
 from gapless.pipeline.reconcile.witness import Witness
+from gapless.pipeline.retention.rules import hot_since
 from gapless.pipeline.runtime import Runtime
 from gapless.storage.mysql import read_origin
 from gapless.storage.mysql.checks import count_up
@@ -245,7 +246,7 @@ def _round(
         if on_progress is not None:
             on_progress(done, total)
 
-    hot_ms = hot_since_ms(found.now_ms, rt.settings.hot_months)
+    hot_ms = hot_since(rt.settings, request.dataset, found.now_ms)
     for market in sorted({piece.series.market for piece in pieces}):
         slabs = slabs_of(piece for piece in pieces if piece.series.market is market)
         stores = Stores(rt, request.dataset, market, hot_ms)

@@ -13,7 +13,7 @@ from gapless.domain.datasets import Dataset
 from gapless.domain.grid import runs
 from gapless.domain.instrument import Market
 from gapless.domain.interval import ALL_INTERVALS, Interval
-from gapless.domain.window import DAY_MS, HOUR_MS, Window, month_start, parse_time
+from gapless.domain.window import DAY_MS, HOUR_MS, Window, hot_since_ms, month_start, parse_time
 from gapless.pipeline.backfill.bars import spans
 from gapless.pipeline.backfill.pieces import (
     FOR_EVER_MS,
@@ -24,7 +24,6 @@ from gapless.pipeline.backfill.pieces import (
     expected_opens,
     units_of,
 )
-from gapless.pipeline.backfill.survey import hot_since_ms
 
 QUARTER = Window.of("2024-01-01", "2024-04-01")
 JANUARY, FEBRUARY, MARCH = (parse_time(f"2024-0{n}-01") for n in (1, 2, 3))
