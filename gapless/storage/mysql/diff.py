@@ -58,6 +58,12 @@ class Diff:
         """How many of the written rows take the place of stored ones."""
         return len(self.restated) + len(self.confirmed) + len(self.filled)
 
+    def fresh_alone(self) -> Diff:
+        """The same without any change to what is stored: all that is counts as unchanged."""
+        none = self.fresh[:0]
+        stored = len(self.restated) + len(self.refused) + self.unchanged
+        return Diff(self.fresh, *([none] * 8), unchanged=stored)
+
 
 def diff(offered: pa.Table, stored: pa.Table, what: str = "diff", shape: Shape = BARS) -> Diff:
     """Compare rows in key order with what is stored around them.

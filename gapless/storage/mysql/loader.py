@@ -58,6 +58,7 @@ def load_rows(
     *,
     refused: Sequence[RefusedRow] = (),
     lock_wait_s: float = LOCK_WAIT_S,
+    only_lacking: bool = False,
 ) -> Outcome:
     """Store rows, the receipt of the load, and the rows that were refused on the way: all of it, or nothing.
 
@@ -76,6 +77,8 @@ def load_rows(
         rows: of the shape's schema, of one exchange and market, each key once; may be empty.
         draft: what the load is. Its dataset names the receipt alone: a history load has one of its own.
         refused: rows for `quarantine`; those on record already add nothing.
+        only_lacking: rows whose key is stored count as unchanged and stay as they are, whatever their values and
+            source: for what is brought back from the lake, beside which MySQL's row counts.
 
     Raises:
         ValidationError: the rows are not what a load takes; nothing was asked of the server.
@@ -92,7 +95,7 @@ def load_rows(
         if ready:
             ensure_months(db, shape.dataset, {Month.of_ms(day) for day in ready.days})
         with db.named_locks(names, timeout_s=lock_wait_s) as connection, connection.begin():
-            return _load(connection, shape, ready, draft, refused, tried)
+            return _load(connection, shape, ready, draft, refused, tried, only_lacking)
 
     return db.retry(what, attempt)
 
@@ -114,6 +117,7 @@ def _load(
     draft: Draft,
     refused: Sequence[RefusedRow],
     tried: set[int],
+    only_lacking: bool,
 ) -> Outcome:
     earlier = receipts_of(connection, draft.batch_key)
     if earlier and earlier[-1].id in tried and earlier[-1].digest == draft.digest:
@@ -122,7 +126,7 @@ def _load(
     number = receipt_id(draft.batch_key, len(earlier))
     tried.add(number)
     newly_refused = put_refused(connection, refused, draft.batch_key) if refused else 0
-    changes, noted = _write(connection, shape, ready, number, str(draft)) if ready else (None, 0)
+    changes, noted = _write(connection, shape, ready, number, str(draft), only_lacking) if ready else (None, 0)
     counts = _count(ready, changes, refused=len(refused))
     filled = len(changes.filled) if changes else 0
     wrote = newly_refused > 0 or noted > 0 or (changes is not None and len(changes.written) > 0)
@@ -133,11 +137,15 @@ def _load(
     return Outcome(said[-1].id, False, counts, filled)
 
 
-def _write(connection: Connection, shape: Shape, ready: Prepared, number: int, what: str) -> tuple[Diff, int]:
+def _write(
+    connection: Connection, shape: Shape, ready: Prepared, number: int, what: str, only_lacking: bool
+) -> tuple[Diff, int]:
     """Write what is to be written; also how many refusals were not on record yet."""
     symbols = sorted(ready.table["symbol"].unique().to_pylist())
     stored = read_stored(connection, shape, ready.exchange, symbols, _spans(ready.table))
     changes = diff(ready.table, stored, what, shape)
+    if only_lacking:
+        changes = changes.fresh_alone()
     noted = 0
     if changes.outranked:
         old, new = stored.take(pa.array(changes.refused_old)), ready.table.take(pa.array(changes.refused))
