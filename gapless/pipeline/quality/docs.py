@@ -22,7 +22,7 @@ import msgspec
 
 from gapless.config import include_dir
 from gapless.domain.window import DAY_MS, parse_time
-from gapless.errors import StorageError
+from gapless.errors import ConfigError, StorageError
 from gapless.quality.expectations import ExpectationsReport, Suite
 from gapless.quality.expectations.offline import free
 from gapless.quality.expectations.pages import Entry, day_page, entry_of, index_page
@@ -93,6 +93,26 @@ def publish(home: Path, built: Path, report: ExpectationsReport, suites: Sequenc
     return target / "index.html"
 
 
+def old_pages(home: Path, now_ms: int, days: int) -> list[Path]:
+    """The folders of pages of days that ended more than so many days ago, the oldest first.
+
+    Raises:
+        OSError: the folder cannot be read.
+    """
+    site = home / SITE
+    if not site.is_dir():
+        return []
+    return [folder for folder in sorted(site.iterdir()) if ended_ms(folder) <= now_ms - days * DAY_MS]
+
+
+def ended_ms(folder: Path) -> int:
+    """When the day of a folder of pages ended; far in the future where the folder is none of a day."""
+    try:
+        return parse_time(folder.name) + DAY_MS if _DAY.fullmatch(folder.name) else 1 << 62
+    except ConfigError:  # 2026-02-31: not ours to remove
+        return 1 << 62
+
+
 def sweep_docs(home: Path, now_ms: int, days: int) -> int:
     """Remove the pages of days that ended more than so many days ago, and what killed runs left; how many runs' pages.
 
@@ -103,10 +123,9 @@ def sweep_docs(home: Path, now_ms: int, days: int) -> int:
     if not site.is_dir():
         return 0
     with _alone(home):
-        for folder in sorted(site.iterdir()):
-            if _DAY.fullmatch(folder.name) and parse_time(folder.name) + DAY_MS <= now_ms - days * DAY_MS:
-                removed += sum(each.is_dir() for each in folder.iterdir())
-                shutil.rmtree(folder)
+        for folder in old_pages(home, now_ms, days):
+            removed += sum(each.is_dir() for each in folder.iterdir())
+            shutil.rmtree(folder)
         _list_all(site, days)
         _clear(home, now_ms - DAY_MS)
     return removed

@@ -105,17 +105,16 @@ class FileStore:
     def list(self, prefix: str) -> Iterator[Stat]:
         folder, _, start = prefix.rpartition("/")
         base = self._root / folder if folder else self._root
-        found: list[Stat] = []
         try:
             for path in _files_below(base, start):
                 key = path.relative_to(self._root).as_posix()
                 try:
-                    found.append(_stat(key, path.stat()))
+                    found = _stat(key, path.stat())
                 except FileNotFoundError:  # deleted since it was seen: then it is not there
                     continue
+                yield found
         except OSError as error:
             raise self._failure("list", prefix, error) from error
-        yield from sorted(found, key=lambda stat: stat.key.encode())
 
     def sweep(self, *, force: bool = False) -> int:
         """Remove leftovers of killed writers from `_tmp/`; how many. Done by itself before a write, now and then."""
@@ -184,18 +183,20 @@ def _stat(key: str, stat: os.stat_result) -> Stat:
 
 
 def _files_below(folder: Path, start: str = "") -> Iterator[Path]:
-    """Files in and below a folder whose first name begins with `start`; a folder that vanishes holds none."""
+    """Files in and below a folder whose first name begins with `start`, in order of their keys' UTF-8 bytes; a folder
+    that vanishes holds none. One folder at a time is held in memory."""
     try:
         entries = list(os.scandir(folder))
     except (FileNotFoundError, NotADirectoryError):
         return
-    for entry in entries:
-        if not entry.name.startswith(start):
+    named = [(f"{entry.name}/" if entry.is_dir() else entry.name, entry.path) for entry in entries]
+    for name, path in sorted(named, key=lambda each: os.fsencode(each[0])):
+        if not name.startswith(start):
             continue
-        if entry.is_dir():
-            yield from _files_below(Path(entry.path))
+        if name.endswith("/"):
+            yield from _files_below(Path(path))
         else:
-            yield Path(entry.path)
+            yield Path(path)
 
 
 def _sync(folder: Path) -> None:

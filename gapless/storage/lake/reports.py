@@ -68,20 +68,25 @@ def list_reports(store: ObjectStore, kind: str) -> Iterator[Stat]:
     return (stat for stat in store.list(f"{PREFIX}{kind}/") if _REPORT.fullmatch(stat.key))
 
 
-def sweep_reports(store: ObjectStore, now_ms: int, days: int) -> int:
-    """Remove the reports of days that ended more than so many days ago; how many.
+def old_reports(store: ObjectStore, now_ms: int, days: int) -> Iterator[tuple[Stat, int]]:
+    """The reports of days that ended more than so many days ago, each with the moment (ms) that its day ended.
 
     By the day in their key, so that all reports of a day go together. What is no report is left alone.
     """
     oldest = now_ms - days * DAY_MS
-    old = [
-        stat.key
-        for stat in store.list(PREFIX)
-        if (found := _REPORT.fullmatch(stat.key)) and _ended(found["day"]) <= oldest
-    ]
-    for key in old:
-        store.delete(key)
-    return len(old)
+    for stat in store.list(PREFIX):
+        found = _REPORT.fullmatch(stat.key)
+        if found and (ended_ms := _ended(found["day"])) <= oldest:
+            yield stat, ended_ms
+
+
+def sweep_reports(store: ObjectStore, now_ms: int, days: int) -> int:
+    """Remove the reports that are `old_reports`; how many."""
+    removed = 0
+    for stat, _ in old_reports(store, now_ms, days):
+        store.delete(stat.key)
+        removed += 1
+    return removed
 
 
 def _ended(day: str) -> int:

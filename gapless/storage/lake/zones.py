@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Iterable
+import time
+from collections.abc import Iterable, Iterator
 from typing import TypeVar
 
 import msgspec
@@ -14,7 +15,7 @@ import zstandard
 from gapless.domain.window import DAY_MS
 from gapless.errors import NotFound, OriginMismatch, StorageError
 from gapless.storage.lake import layout
-from gapless.storage.lake.objects import Damaged, ObjectStore, PreconditionFailed, uri_of
+from gapless.storage.lake.objects import Damaged, ObjectStore, PreconditionFailed, Stat, uri_of
 from gapless.storage.lake.parquet import arrow_reader
 
 T = TypeVar("T")
@@ -23,6 +24,13 @@ WORK_KEPT_MS = 2 * DAY_MS
 
 _RAW_MAX_BYTES = 4 << 30
 _DIGEST = re.compile(r"-([0-9a-f]{16})\.arrow$")
+RAW_PREFIX = "raw/"
+REFUSED_PREFIX = "quarantine/archive/"
+_RAW = re.compile(
+    r"raw/[a-z_]+/[a-z0-9_]+/[a-z]+/\d{4}-\d{2}-\d{2}/\d{2}/(?P<batch>[0-9a-f]{16})-[0-9a-f]{16}\.jsonl\.zst"
+)
+_REFUSED = re.compile(r"quarantine/archive/(?P<path>.+)-(?P<digest>[0-9a-f]{16})\.zip")
+_RENEWED_MS = DAY_MS
 
 
 class Origin(msgspec.Struct, frozen=True):
@@ -110,14 +118,37 @@ def delete(store: ObjectStore, key: str) -> None:
 
 
 def sweep_work(store: ObjectStore, now_ms: int) -> int:
-    """Remove tables between two steps that nobody came back for in two days; returns how many.
+    """Remove the tables that are `old_work`; how many."""
+    removed = 0
+    for stat in old_work(store, now_ms):
+        store.delete(stat.key)
+        removed += 1
+    return removed
+
+
+def old_work(store: ObjectStore, now_ms: int) -> Iterator[Stat]:
+    """Tables between two steps that nobody came back for in two days.
 
     They follow from the raw payloads, so a run that is slower than that makes its table again.
     """
-    old = [stat.key for stat in store.list(layout.WORK_PREFIX) if stat.modified_ms < now_ms - WORK_KEPT_MS]
-    for key in old:
-        store.delete(key)
-    return len(old)
+    return (stat for stat in store.list(layout.WORK_PREFIX) if stat.modified_ms < now_ms - WORK_KEPT_MS)
+
+
+def list_raw(store: ObjectStore) -> Iterator[tuple[Stat, str]]:
+    """Payloads as received, each with the name of its batch (`Batch.key`); what is nobody's batch is passed over."""
+    for stat in store.list(RAW_PREFIX):
+        found = _RAW.fullmatch(stat.key)
+        if found:
+            yield stat, found["batch"]
+
+
+def list_refused(store: ObjectStore) -> Iterator[tuple[Stat, str, str]]:
+    """Files of the exchange's archive that were refused (`layout.rejected_key`), each with the file's path in the
+    archive and the first 16 hex digits of its sha256."""
+    for stat in store.list(REFUSED_PREFIX):
+        found = _REFUSED.fullmatch(stat.key)
+        if found:
+            yield stat, f"{found['path']}.zip", found["digest"]
 
 
 def claim_origin(store: ObjectStore, origin: str) -> None:
@@ -160,7 +191,10 @@ def _existing(store: ObjectStore, key: str) -> bytes:
 
 
 def _put_verified(store: ObjectStore, key: str, data: bytes) -> None:
-    if store.get(key) == data:
+    held = store.fetch(key)
+    # An equal object that is old already is written again: its age is counted from its last use, so that no sweep
+    # takes it from the run that needs it now.
+    if held is not None and held[0] == data and held[1].modified_ms > time.time_ns() // 1_000_000 - _RENEWED_MS:
         return
     store.put(key, data)
     if store.get(key) != data:

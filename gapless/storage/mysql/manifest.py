@@ -9,7 +9,7 @@ from datetime import date
 from typing import Any
 
 import pyarrow as pa
-from sqlalchemy import Connection, update
+from sqlalchemy import Connection, select, update
 
 from gapless.domain.instrument import Market
 from gapless.domain.schema import TIMESTAMP
@@ -21,6 +21,7 @@ from gapless.storage.mysql.refused import clean_text
 from gapless.storage.mysql.server import MySql
 from gapless.storage.mysql.sql import query
 
+LOADED = "loaded"
 _DETAIL_BYTES = 60_000
 _PIECE = 1_000
 
@@ -132,6 +133,20 @@ def read_manifest(
         return {line[0]: _row(line) for page in pages_of(connection, statement, arguments) for line in page}
 
     return db.run(f"reading the manifest of {exchange} {market} {dataset} {window}", read)
+
+
+def loaded_since(db: MySql, paths: Collection[str]) -> frozenset[str]:
+    """Those of the paths whose object, as last looked at, was loaded.
+
+    Raises:
+        StorageError: the server did not answer for as long as retries last.
+    """
+    table = archive_object.c
+    statement = select(table.path).where(table.path.in_(sorted(paths)), table.state == LOADED)
+    if not paths:
+        return frozenset()
+    what = f"reading what became of {len(paths)} objects of the archive"
+    return frozenset(db.run(what, lambda connection: connection.scalars(statement).all()))
 
 
 def touch_manifest(db: MySql, paths: Collection[str], checked_ms: int) -> None:

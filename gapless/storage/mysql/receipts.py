@@ -14,6 +14,7 @@ from sqlalchemy.dialects.mysql import insert
 
 from gapless.domain.instrument import Market
 from gapless.domain.interval import ALL_INTERVALS, Interval
+from gapless.domain.retention import LoadState
 from gapless.domain.window import Window
 from gapless.storage.mysql.books import load_receipt, load_scope, moment, ms_of, stable_id
 from gapless.storage.mysql.server import MySql
@@ -186,6 +187,24 @@ def mark_archived(db: MySql, receipt_ids: Collection[int]) -> None:
     statement = load_receipt.update().where(table.id.in_(receipt_ids), table.archived_at.is_(None))
     if receipt_ids:
         db.run("marking loads as archived", lambda connection: connection.execute(statement.values(archived_at=now)))
+
+
+def load_states(db: MySql, batch_keys: Collection[str]) -> dict[str, list[LoadState]]:
+    """How far the loads of these batches came; a batch without a receipt is left out.
+
+    Raises:
+        StorageError: the server did not answer for as long as retries last.
+    """
+    table = load_receipt.c
+    statement = select(table.batch_key, table.complete, table.archived_at.is_not(None)).where(
+        table.batch_key.in_(sorted(batch_keys))
+    )
+    found: dict[str, list[LoadState]] = defaultdict(list)
+    if batch_keys:
+        what = f"reading how far {len(batch_keys)} batches came"
+        for key, complete, archived in db.run(what, lambda connection: connection.execute(statement).all()):
+            found[key].append(LoadState(bool(complete), bool(archived)))
+    return dict(found)
 
 
 def load_coverage(
