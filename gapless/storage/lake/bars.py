@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TypeVar
 
@@ -14,9 +14,10 @@ import pyarrow.compute as pc
 from gapless.domain.datasets import SHAPES, Dataset, Shape
 from gapless.domain.interval import Interval
 from gapless.domain.window import DAY_MS, Window
-from gapless.errors import StorageError, ValidationError
-from gapless.storage.lake import layout, reports, zones
-from gapless.storage.lake.forms import Forms
+from gapless.errors import ConfigError, StorageError, ValidationError
+from gapless.storage.lake import layout, manifests, reports, superseded, zones
+from gapless.storage.lake.arriving import Arrival, arrivals_of, bring
+from gapless.storage.lake.forms import LOCK_TIMEOUT_S, Forms, lock_name
 from gapless.storage.lake.layout import Form, LakeObject, Month
 from gapless.storage.lake.locks import Locks
 from gapless.storage.lake.merge import in_order, times
@@ -24,6 +25,7 @@ from gapless.storage.lake.months import MonthWriter
 from gapless.storage.lake.objects import Damaged, ObjectStore, PreconditionFailed, Stat, uri_of
 from gapless.storage.lake.parquet import decode, read_some
 from gapless.storage.lake.rewriting import RACES, Change, ObjectReceipt, OnPairs, Rewriter
+from gapless.storage.lake.totals import MonthContents, read_back, read_object
 
 T = TypeVar("T")
 
@@ -34,12 +36,18 @@ _LIST_ABOVE = 16
 
 
 class BarLake:
-    """The canonical rows of a lake. Writers exclude each other by `locks`; readers never wait."""
+    """The canonical rows of a lake. Writers exclude each other by `locks`; readers never wait.
 
-    def __init__(self, store: ObjectStore, locks: Locks) -> None:
+    Args:
+        kept_before_ms: says before what moment (UTC milliseconds) periods are settled. An object whose period ended by
+            then is kept under `_superseded/` before it is replaced or deleted; by default no period is settled.
+    """
+
+    def __init__(self, store: ObjectStore, locks: Locks, *, kept_before_ms: Callable[[], int] = lambda: 0) -> None:
         self.store = store
         self.locks = locks
         self._forms = Forms(store, locks)
+        self._kept_before_ms = kept_before_ms
 
     def write(
         self,
@@ -63,7 +71,7 @@ class BarLake:
             LakeShrink: an object would lose rows.
             StorageError: the store did not do it, or gave other bytes back than were written.
         """
-        rewriter, receipts = Rewriter(self.store, self.locks), []
+        rewriter, receipts = self._rewriter(), []
         for month, of_month in _months(dataset, in_order(SHAPES[dataset], rows, side="new")):
             for target, part in _parts(month, self._forms.claim(month, _usual(month)), of_month):
                 change = Change(lambda part=part: [part], on_replaced=on_replaced, on_outranked=on_outranked)  # type: ignore[misc]
@@ -97,11 +105,109 @@ class BarLake:
             Month(dataset, exchange, interval, month_ms),
             bucket,
             forms=self._forms,
-            rewriter=Rewriter(self.store, self.locks, spool_dir),
+            rewriter=self._rewriter(spool_dir),
             spool_dir=spool_dir,
             on_replaced=on_replaced,
             on_outranked=on_outranked,
         )
+
+    def arrivals(self, month: Month, symbols: Collection[str]) -> list[Arrival]:
+        """The objects that a month of these symbols goes into, in the form that it has; none for no symbols.
+
+        A month that nobody wrote before is claimed for the form in which months grow hour by hour.
+
+        Raises:
+            StorageError: the store did not do it, or the month's objects are of two forms.
+        """
+        return arrivals_of(month, self._forms.claim(month, _usual(month)), symbols) if symbols else []
+
+    def bring(
+        self,
+        arrival: Arrival,
+        pieces: Callable[[], Iterator[pa.Table]],
+        *,
+        known_sha256: str | None,
+        spool_dir: Path,
+        on_replaced: OnPairs | None = None,
+        on_outranked: OnPairs | None = None,
+    ) -> ObjectReceipt | None:
+        """Merge rows into one object of a month, unless it holds them all.
+
+        An object whose bytes are the known ones is compared first, row by row, without anything being encoded; when
+        nothing is new it is left alone, and the receipt (`written=False`) has no `series`: the books know them. Rows
+        that the lake outranks stay as the lake has them, and are counted in `outranked`. Memory: the object's bytes,
+        compressed, at most twice, and some runs of rows.
+
+        Args:
+            pieces: gives the rows anew each time it is called: canonical order, whole symbols a piece.
+            known_sha256: what the books say of the object's bytes; None when they say nothing.
+            spool_dir: on a disk with room for the object.
+            on_replaced, on_outranked: as in `write`.
+
+        Returns:
+            None when there was no row for the object and no object: none is made.
+
+        Raises:
+            ValidationError: rows that do not belong there, come twice, or are of an unknown source.
+            Damaged: the object cannot be read; `error.uri` says which.
+            StorageError: the store did not do it, or gave other bytes back than were written; the spool is full.
+        """
+        return bring(
+            self._rewriter(spool_dir),
+            self.store,
+            arrival,
+            pieces,
+            known_sha256=known_sha256,
+            spool_dir=spool_dir,
+            on_replaced=on_replaced,
+            on_outranked=on_outranked,
+        )
+
+    def read_back(self, month: Month, *, threads: int = 2) -> MonthContents:
+        """See `totals.read_back`."""
+        return read_back(self.store, month, threads=threads)
+
+    def set_aside(self, uri: str) -> str | None:
+        """Move a damaged object out of the readers' way, to `_superseded/`; its address there.
+
+        Returns:
+            None when nothing lies there, or when it can be read after all (healed meanwhile, or damaged on the way
+            only): then it stays.
+
+        Raises:
+            ConfigError: not the address of an object of canonical rows in this lake.
+            StorageError: the store did not do it; the object is where it was.
+        """
+        target = layout.parse_key(uri.removeprefix(uri_of(self.store, "")))
+        if target is None:
+            raise ConfigError(f"{uri} is not the address of an object of canonical rows in {self.store.root_uri}")
+        with self.locks.named_locks([lock_name(self.store, target.key)], timeout_s=LOCK_TIMEOUT_S):
+            try:
+                read_object(self.store, target)
+            except Damaged:
+                copy = superseded.set_aside(self.store, target.key)
+                return None if copy is None else uri_of(self.store, copy)
+        return None
+
+    def put_manifest(self, dataset: Dataset, month_ms: int, round_: int, data: bytes) -> str:
+        """See `manifests.put_manifest`."""
+        return manifests.put_manifest(self.store, dataset, month_ms, round_, data)
+
+    def get_manifest(self, dataset: Dataset, month_ms: int, round_: int) -> bytes:
+        """See `manifests.get_manifest`."""
+        return manifests.get_manifest(self.store, dataset, month_ms, round_)
+
+    def list_manifests(self, dataset: Dataset | None = None) -> Iterator[Stat]:
+        """See `manifests.list_manifests`."""
+        return manifests.list_manifests(self.store, dataset)
+
+    def list_superseded(self) -> Iterator[Stat]:
+        """See `superseded.list_superseded`."""
+        return superseded.list_superseded(self.store)
+
+    def sweep_superseded(self, now_ms: int, days: int, *, dry: bool = False) -> list[Stat]:
+        """See `superseded.sweep_superseded`."""
+        return superseded.sweep_superseded(self.store, now_ms, days, dry=dry)
 
     def remove(self, keys: pa.Table, *, dataset: Dataset = Dataset.OHLCV) -> list[ObjectReceipt]:
         """Take rows out of the lake: those whose key columns are given. For rows that the exchange denies.
@@ -111,7 +217,7 @@ class BarLake:
         Raises:
             StorageError: the store did not do it.
         """
-        shape, rewriter = SHAPES[dataset], Rewriter(self.store, self.locks)
+        shape, rewriter = SHAPES[dataset], self._rewriter()
         keys = keys.select(list(shape.key)).sort_by([(name, "ascending") for name in shape.key])
         receipts = []
         for month, of_month in _months(dataset, keys):
@@ -231,6 +337,9 @@ class BarLake:
     def claim_origin(self, origin: str) -> None:
         """See `zones.claim_origin`."""
         zones.claim_origin(self.store, origin)
+
+    def _rewriter(self, spool_dir: Path | None = None) -> Rewriter:
+        return Rewriter(self.store, self.locks, spool_dir, kept_before_ms=self._kept_before_ms)
 
     def _read(
         self,

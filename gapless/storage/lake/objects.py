@@ -33,9 +33,17 @@ class PreconditionFailed(StorageError):
 
 
 class Damaged(StorageError):
-    """A stored object's bytes cannot be trusted: a checksum, a count or a digest does not match."""
+    """A stored object's bytes cannot be trusted: a checksum, a count or a digest does not match.
+
+    Attributes:
+        uri: the object's address; empty where it is not known.
+    """
 
     kind = "damaged"
+
+    def __init__(self, message: str, *, uri: str = "") -> None:
+        super().__init__(message)
+        self.uri = uri
 
 
 class ObjectStore(Protocol):

@@ -70,14 +70,32 @@ def footer(metadata: pq.FileMetaData, shape: Shape, *, name: str) -> Footer:
     Raises:
         StorageError: it is not an object of this dataset and release.
     """
-    told = {key.decode(): value.decode() for key, value in (metadata.metadata or {}).items()}
+    try:
+        told = {key.decode(): value.decode() for key, value in (metadata.metadata or {}).items()}
+    except UnicodeDecodeError as error:
+        raise damaged(name, f"its footer is not text ({error})") from error
     schema = told.get("gapless.schema")
     if schema != _mark(shape):
         raise StorageError(
             f"{name} is not a canonical {shape.dataset} object of this release (schema {schema!r}): move it out of the "
             "lake, or read the lake with the release that wrote it"
         )
-    return Footer(int(told["gapless.rows"]), int(told["gapless.series"]), told["gapless.content_sha256"])
+    try:
+        return Footer(int(told["gapless.rows"]), int(told["gapless.series"]), told["gapless.content_sha256"])
+    except (KeyError, ValueError) as error:
+        raise damaged(name, f"its footer is not whole ({error})") from error
+
+
+def footer_of(data: bytes, shape: Shape, *, name: str) -> Footer:
+    """What the footer of a whole object says.
+
+    Raises:
+        StorageError: the object is damaged or not one of ours.
+    """
+    try:
+        return footer(pq.read_metadata(pa.BufferReader(data)), shape, name=name)
+    except (pa.ArrowException, OSError) as error:
+        raise damaged(name, error) from error
 
 
 def decode(data: bytes, shape: Shape, *, name: str) -> pa.Table:
@@ -220,7 +238,8 @@ def damaged(name: str, why: object) -> Damaged:
     """The error for an object whose bytes cannot be trusted."""
     return Damaged(
         f"{name} cannot be read: {why}. It is damaged or was not written by Gapless: move it to the lake's "
-        "_superseded/ and load its window again from the exchange"
+        "_superseded/ and load its window again from the exchange",
+        uri=name,
     )
 
 

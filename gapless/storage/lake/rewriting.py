@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Callable, Iterable
-from contextlib import ExitStack
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 import pyarrow as pa
@@ -22,10 +22,13 @@ from gapless.storage.lake.layout import LakeObject
 from gapless.storage.lake.locks import Locks
 from gapless.storage.lake.merge import Merged, times
 from gapless.storage.lake.objects import ObjectStore, PreconditionFailed, Stat, uri_of
-from gapless.storage.lake.parquet import damaged, row_groups_of
+from gapless.storage.lake.parquet import damaged, footer_of, row_groups_of
 from gapless.storage.lake.streams import merged_runs
+from gapless.storage.lake.superseded import keep
 from gapless.storage.lake.temporary import temporary_file
 from gapless.storage.lake.writing import Contents, ObjectWriter, check_contents
+
+T = TypeVar("T")
 
 OnPairs = Callable[[pa.Table, pa.Table], None]
 """Told old and new rows, aligned row by row, before the object that they concern is written. A write that starts again
@@ -117,12 +120,22 @@ class Rewriter:
 
     Args:
         spool_dir: where an object grows while it is merged; None for in memory.
+        kept_before_ms: says before what moment periods are settled: an object whose period ended by then is kept
+            (`superseded.keep`) before it is replaced or deleted.
     """
 
-    def __init__(self, store: ObjectStore, locks: Locks, spool_dir: Path | None = None) -> None:
+    def __init__(
+        self,
+        store: ObjectStore,
+        locks: Locks,
+        spool_dir: Path | None = None,
+        *,
+        kept_before_ms: Callable[[], int] = lambda: 0,
+    ) -> None:
         self._store = store
         self._locks = locks
         self._spool_dir = spool_dir
+        self._kept_before_ms = kept_before_ms
 
     def rewrite(self, target: LakeObject, change: Change) -> ObjectReceipt:
         """Merge a change into an object, which is replaced whole and at once.
@@ -132,12 +145,31 @@ class Rewriter:
         Raises:
             ValidationError: rows that come twice, or of an unknown source.
             LakeShrink: the object would lose rows.
-            StorageError: the store did not do it, or gave other bytes back than were written.
+            StorageError: the store did not do it, or gave other bytes back than were written; the spool is full.
         """
+        return self._racing(target, lambda: self._attempt(target, change, self._store.fetch(target.key)))
+
+    def bring(self, target: LakeObject, change: Change, *, known_sha256: str | None) -> ObjectReceipt | None:
+        """As `rewrite`, for rows that the object most likely holds: compared first, rewritten only when they differ.
+
+        Args:
+            known_sha256: of the object's bytes, as the books have it; None when they do not.
+
+        Returns:
+            What the object holds. None when there is neither an object nor a row for it. When nothing changed and the
+            bytes are the known ones, the receipt tells what the footer says, and no series.
+
+        Raises:
+            Damaged: the object cannot be read, or is another than its footer says.
+            ValidationError, LakeShrink, StorageError: as `rewrite`.
+        """
+        return self._racing(target, lambda: self._compare_first(target, change, known_sha256))
+
+    def _racing(self, target: LakeObject, attempt: Callable[[], T]) -> T:
         with self._locks.named_locks([lock_name(self._store, target.key)], timeout_s=LOCK_TIMEOUT_S):
             for _ in range(RACES):
                 try:
-                    return self._attempt(target, change)
+                    return attempt()
                 except PreconditionFailed:
                     continue
         raise StorageError(
@@ -145,8 +177,34 @@ class Rewriter:
             "writers that do not share a lock are at work; stop one of them and run this again"
         )
 
-    def _attempt(self, target: LakeObject, change: Change) -> ObjectReceipt:
+    def _compare_first(self, target: LakeObject, change: Change, known_sha256: str | None) -> ObjectReceipt | None:
         found = self._store.fetch(target.key)
+        if found is None:
+            receipt = self._attempt(target, change, None)
+            return receipt if receipt.rows else None
+        measured = _measure(found[0])
+        if measured[1] == known_sha256:
+            counts = self._unchanged(target, change, found[0])
+            if counts is not None:
+                shape, uri = SHAPES[target.dataset], uri_of(self._store, target.key)
+                told = footer_of(found[0], shape, name=uri)
+                contents = Contents(told.rows, told.content_digest, (), ())
+                return self._receipt(target, measured, contents, _Tally(counts), written=False)
+        return self._attempt(target, change, found)
+
+    def _unchanged(self, target: LakeObject, change: Change, held: bytes) -> Counter[str] | None:
+        """What became of the rows, when all of them leave the object as it is; None when one does not."""
+        shape, uri, counts = SHAPES[target.dataset], uri_of(self._store, target.key), Counter[str]()
+        old = row_groups_of(pa.BufferReader(held), shape, name=uri)
+        for _, merged in merged_runs(shape, old, change.new(), name=uri):
+            if merged.changed:
+                return None
+            if change.on_outranked is not None and merged.outranked:
+                change.on_outranked(merged.outranked_old, merged.outranked_new)
+            counts.update({name: getattr(merged, name) for name in _COUNTS})
+        return counts
+
+    def _attempt(self, target: LakeObject, change: Change, found: tuple[bytes, Stat] | None) -> ObjectReceipt:
         if change.finished is not None:
             contents = change.finished.contents
             touched = {(one.symbol, one.interval, one.day) for one in contents.series}
@@ -160,13 +218,17 @@ class Rewriter:
         with ExitStack() as held:
             sink: Any = pa.BufferOutputStream()
             if self._spool_dir is not None:
-                sink = str(held.enter_context(temporary_file(self._spool_dir, suffix=SPOOL_SUFFIX))[0])
+                with self._spooling(target):
+                    sink = str(held.enter_context(temporary_file(self._spool_dir, suffix=SPOOL_SUFFIX))[0])
             contents, tally = self._merge(target, change, None if found is None else found[0], sink)
             if found is not None and not tally.changed:
                 return self._receipt(target, _measure(found[0]), contents, tally, written=False)
+            if found is not None and target.window.end_ms <= self._kept_before_ms():
+                keep(self._store, target.key, found[0])
             if not contents.rows:
-                self._store.delete(target.key)
-                return self._receipt(target, _measure(b""), contents, tally, written=True)
+                if found is not None:
+                    self._store.delete(target.key)
+                return self._receipt(target, _measure(b""), contents, tally, written=found is not None)
             stat = None if found is None else found[1]
             del found  # the old bytes are done with before the new ones are read
             data = bytes(sink.getvalue().to_pybytes()) if self._spool_dir is None else Path(sink).read_bytes()
@@ -179,15 +241,36 @@ class Rewriter:
         removed = [] if change.removed is None else [change.removed]
         for keys in removed:
             tally.emptied |= _series_days(shape, keys)
-        with ObjectWriter(sink, shape) as writer:
+        with ExitStack() as held_open:
+            with self._spooling(target):
+                writer = ObjectWriter(sink, shape)
+            held_open.callback(self._closed, writer)
             for offered, merged in merged_runs(shape, old, change.new(), removed, name=uri):
                 tally.add(shape, offered, merged)
                 if change.on_replaced is not None and merged.replaced:
                     change.on_replaced(merged.replaced_old, merged.replaced_new)
                 if change.on_outranked is not None and merged.outranked:
                     change.on_outranked(merged.outranked_old, merged.outranked_new)
-                writer.write(merged.table)
-            return writer.finish(), tally
+                with self._spooling(target):
+                    writer.write(merged.table)
+            with self._spooling(target):
+                return writer.finish(), tally
+
+    @contextmanager
+    def _spooling(self, target: LakeObject) -> Iterator[None]:
+        """Around what writes the spool: a full disk there is said as such."""
+        try:
+            yield
+        except OSError as error:
+            raise StorageError(
+                f"cannot write the spool of {target.key} in {self._spool_dir}: {error.strerror or error}; make room "
+                "there, or make it writable, and run this again"
+            ) from error
+
+    @staticmethod
+    def _closed(writer: ObjectWriter) -> None:
+        with suppress(OSError):  # a full disk, met again while the file that is thrown away is closed
+            writer.close()
 
     def _put(
         self, target: LakeObject, data: bytes, contents: Contents, tally: _Tally, replaces: Stat | None
