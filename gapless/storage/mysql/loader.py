@@ -9,12 +9,13 @@ import pyarrow as pa
 from sqlalchemy import Connection
 
 from gapless.domain.datasets import Dataset, Shape
+from gapless.domain.instrument import Market
 from gapless.domain.interval import ALL_INTERVALS
-from gapless.domain.window import iso, month_start
+from gapless.domain.window import DAY_MS, iso
 from gapless.errors import StorageError, ValidationError
 from gapless.storage.mysql.bulk import replace_rows
 from gapless.storage.mysql.diff import Diff, diff, rows_to_write
-from gapless.storage.mysql.partitions import Month, ensure_months
+from gapless.storage.mysql.partitions import Month, ensure_months, plan_months, read_partitions
 from gapless.storage.mysql.prepare import BARS, Prepared, prepare
 from gapless.storage.mysql.reader import Span, read_stored
 from gapless.storage.mysql.receipts import Counts, Draft, put_receipt, receipt_id, receipts_of
@@ -23,6 +24,7 @@ from gapless.storage.mysql.restatements import put_restatements
 from gapless.storage.mysql.server import MySql
 
 LOCK_WAIT_S = 300.0
+_MONTHS_TRIED = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,13 +91,21 @@ def load_rows(
     if ready and (ready.exchange, ready.market) != (draft.exchange, draft.market):
         raise ValidationError(f"{what}: these are rows of {ready.exchange} {ready.market}")
     names = [f"batch:{draft.batch_key}", *lock_names(shape, ready)]
+    months = {Month.of_ms(day) for day in ready.days} if ready else set()
     tried: set[int] = set()
 
     def attempt() -> Outcome:
-        if ready:
-            ensure_months(db, shape.dataset, {Month.of_ms(day) for day in ready.days})
-        with db.named_locks(names, timeout_s=lock_wait_s) as connection, connection.begin():
-            return _load(connection, shape, ready, draft, refused, tried, only_lacking)
+        for _ in range(_MONTHS_TRIED):
+            with db.named_locks(names, timeout_s=lock_wait_s) as connection, connection.begin():
+                # Asked under the locks: whoever takes a month's partition away holds them, and a row written without
+                # its partition would lie in an outer one, which must stay empty.
+                if not months or not plan_months(read_partitions(connection, shape.dataset), months):
+                    return _load(connection, shape, ready, draft, refused, tried, only_lacking)
+            ensure_months(db, shape.dataset, months)
+        raise StorageError(
+            f"{what}: the partitions of {', '.join(map(str, sorted(months)))} were taken away {_MONTHS_TRIED} times "
+            "while this load waited for its turn. Nothing was stored; run it again when the clearing of months is done"
+        )
 
     return db.retry(what, attempt)
 
@@ -104,10 +114,19 @@ def lock_names(shape: Shape, ready: Prepared | None) -> list[str]:
     """The locks under which rows are written or taken out: one a market and day, of funding one a month."""
     if ready is None:
         return []
-    table = f"{shape.dataset}:{ready.market}"
-    if shape.dataset is Dataset.FUNDING:
-        return [f"{table}:{iso(month)[:7]}" for month in sorted({month_start(day) for day in ready.days})]
-    return [f"{table}:{iso(day)[:10]}" for day in ready.days]
+    names = (_lock_name(shape.dataset, ready.market, day) for day in ready.days)
+    return list(dict.fromkeys(names))
+
+
+def month_lock_names(dataset: Dataset, month: Month) -> list[str]:
+    """All locks that `lock_names` has for rows of a month: who holds them is alone with it."""
+    window = month.window
+    days = [window.start_ms] if dataset is Dataset.FUNDING else range(window.start_ms, window.end_ms, DAY_MS)
+    return [_lock_name(dataset, market, day) for market in Market for day in days]
+
+
+def _lock_name(dataset: Dataset, market: Market, day_ms: int) -> str:
+    return f"{dataset}:{market}:{iso(day_ms)[: 7 if dataset is Dataset.FUNDING else 10]}"
 
 
 def _load(

@@ -8,9 +8,11 @@ split from them in milliseconds.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
+from itertools import pairwise
 
 from sqlalchemy import Connection, text
 
@@ -142,6 +144,18 @@ def plan_months(partitions: Sequence[Partition], needed: Iterable[Month]) -> lis
     return splits
 
 
+def own_months(partitions: Sequence[Partition]) -> list[Month]:
+    """The months that have a partition of their own, of exactly that month, oldest first."""
+    found: list[Month] = []
+    for before, part in pairwise(partitions):
+        if before.until is None or part.until is None or before.until.day != 1:
+            continue
+        month = Month.of_date(before.until)
+        if part == Partition(month.partition, month.plus(1).first_day):
+            found.append(month)
+    return found
+
+
 def ensure_months(db: MySql, table: str, months: Iterable[Month]) -> list[str]:
     """Give each month a partition of its own; returns the names of those made. One query when all stand.
 
@@ -158,19 +172,30 @@ def ensure_months(db: MySql, table: str, months: Iterable[Month]) -> list[str]:
 
     def attempt() -> list[str]:
         made: list[str] = []
-        with db.named_locks([f"partitions:{table}"]) as connection:
-            connection.execute(text("SET SESSION lock_wait_timeout = 2"))
-            try:
-                for split in plan_months(read_partitions(connection, table), wanted):
-                    connection.execute(text(split.sql(table)))
-                    made += [part.name for part in split.made if part.name not in (*split.replaced, BEFORE, MAX)]
-            finally:
-                if not connection.invalidated:
-                    connection.execute(text("SET SESSION lock_wait_timeout = 60"))
-            connection.commit()
+        with db.named_locks([partitions_lock(table)]) as connection, brief_ddl(connection):
+            for split in plan_months(read_partitions(connection, table), wanted):
+                connection.execute(text(split.sql(table)))
+                made += [part.name for part in split.made if part.name not in (*split.replaced, BEFORE, MAX)]
         return made
 
     return db.retry(what, attempt)
+
+
+def partitions_lock(table: str) -> str:
+    """The named lock under which the partitions of a table are changed."""
+    return f"partitions:{table}"
+
+
+@contextmanager
+def brief_ddl(connection: Connection) -> Iterator[None]:
+    """DDL in here waits for readers and writers of its tables at most 2 s: behind it every later query waits too."""
+    connection.execute(text("SET SESSION lock_wait_timeout = 2"))
+    try:
+        yield
+    finally:
+        if not connection.invalidated:
+            connection.execute(text("SET SESSION lock_wait_timeout = 60"))
+    connection.commit()
 
 
 def read_partitions(connection: Connection, table: str) -> list[Partition]:

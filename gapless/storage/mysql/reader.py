@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from datetime import datetime
 from functools import cache
@@ -86,7 +86,9 @@ def read_stored(
     tables: list[pa.Table | Future[pa.Table]] = [stored_schema(shape).empty_table()]
     with ThreadPoolExecutor(1, "parse") as parser:
         for interval, page in _pages(connection, shape, exchange, symbols, wanted):
-            tables.append(parser.submit(_parse, page, shape, {"exchange": exchange, "interval": interval}))
+            tables.append(
+                parser.submit(parse_lines, page, stored_schema(shape), {"exchange": exchange, "interval": interval})
+            )
             if len(tables) > _PAGES_AHEAD:  # the server is faster than the parser: do not let its pages pile up
                 tables[-_PAGES_AHEAD] = _done(tables[-_PAGES_AHEAD])
     return pa.concat_tables([_done(table) for table in tables])
@@ -126,9 +128,13 @@ def _arguments(exchange: str, symbols: Sequence[str], span: Span) -> dict[str, o
     }
 
 
-def _parse(lines: Sequence[tuple[bytes]], shape: Shape, known: dict[str, str]) -> pa.Table:
-    """Lines that hold the columns in the schema's order, but for those that the whole answer shares."""
-    schema = stored_schema(shape)
+def parse_lines(lines: Iterable[tuple[bytes]], schema: pa.Schema, known: Mapping[str, str | pa.Array]) -> pa.Table:
+    """CSV lines as a table, exact.
+
+    Args:
+        lines: they hold the columns in the schema's order, but for the known ones; an empty field is null.
+        known: columns that no line holds: one value for all rows, or all the values.
+    """
     names = [name for name in schema.names if name not in known]
     text = b"\n".join(chain.from_iterable(lines))
     parsed = pacsv.read_csv(
@@ -148,7 +154,8 @@ def _parse(lines: Sequence[tuple[bytes]], shape: Shape, known: dict[str, str]) -
     columns = []
     for field in schema:
         if field.name in known:
-            columns.append(pa.repeat(known[field.name], parsed.num_rows))
+            value = known[field.name]
+            columns.append(pa.repeat(value, parsed.num_rows) if isinstance(value, str) else value)
         elif pa.types.is_timestamp(field.type):
             columns.append(pc.assume_timezone(parsed[field.name], "UTC").cast(field.type))
         else:

@@ -1,0 +1,305 @@
+"""A month of a table as one moment saw it: its mark, its totals, and its rows in canonical order."""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+from collections import deque
+from collections.abc import Collection, Generator, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from datetime import datetime
+from decimal import Decimal
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from MySQLdb.cursors import SSCursor
+from sqlalchemy import Connection, text
+
+from gapless.domain.datasets import SHAPES, Dataset, Shape
+from gapless.domain.interval import Interval
+from gapless.domain.totals import SeriesKey, SeriesTotals
+from gapless.domain.window import Window
+from gapless.errors import StorageError
+from gapless.storage.mysql.books import moment, ms_of
+from gapless.storage.mysql.faults import explain, is_database_error
+from gapless.storage.mysql.partitions import Month, own_months, read_partitions
+from gapless.storage.mysql.reader import parse_lines
+from gapless.storage.mysql.server import MySql
+from gapless.storage.mysql.sql import query
+
+PIECE_ROWS = 65_536
+_AHEAD = 2
+_FETCH_ROWS = 20_000
+_EPOCH_SECONDS = 62_167_219_200  # TO_SECONDS('1970-01-01')
+# The server would hang up on a reader that is busy elsewhere (uploading an object) for longer than a minute.
+_PATIENCE_S = 3600
+
+
+@dataclass(frozen=True, slots=True)
+class Mark:
+    """By which a write to a month is noticed: each load that writes leaves another sum of receipts, or count.
+
+    Attributes:
+        rows: how many rows.
+        receipts: the sum of their `receipt_id`.
+    """
+
+    rows: int
+    receipts: int
+
+    def __str__(self) -> str:
+        return f"{self.rows}:{self.receipts}"
+
+
+def twin_name(dataset: Dataset, month: Month) -> str:
+    """The table that a month's rows stand in while they leave: `ohlcv_leaving_202607`."""
+    return f"{dataset}_leaving_{month.partition[1:]}"
+
+
+def mark_of(connection: Connection, source: str) -> Mark:
+    """The mark of what stands behind FROM: a table, or a partition of one."""
+    rows, receipts = connection.exec_driver_sql(query("departing_mark").replace("{rows}", source)).one()
+    return Mark(int(rows), int(receipts))
+
+
+class MonthRows:
+    """The rows of a month within one consistent snapshot; made by `MonthRows.open`. Not for two threads at once.
+
+    with MonthRows.open(db, Dataset.OHLCV, Month(2026, 7)) as rows:
+        mark = rows.mark()
+        for piece in rows.pieces("binance", symbols, Interval.M1, window):
+            ...
+
+    While it is open no partition of the table can be made, exchanged or folded: DDL waits for snapshots that have read.
+    """
+
+    def __init__(self, connection: Connection, shape: Shape, source: str | None, what: str) -> None:
+        self._connection = connection
+        self._shape = shape
+        self._source = source
+        self._what = what
+        self._using = threading.Lock()
+
+    @classmethod
+    @contextlib.contextmanager
+    def open(cls, db: MySql, dataset: Dataset, month: Month, *, twin: bool = False) -> Iterator[MonthRows]:
+        """Begin a snapshot, on a connection of its own that is closed for good afterwards.
+
+        Args:
+            twin: the table that the month was exchanged into, instead of its partition. A month without a partition
+                (or twin) has no rows.
+
+        Raises:
+            StorageError: the server did not answer for as long as retries last.
+        """
+        what = f"reading {dataset} of {month} as it leaves"
+
+        def begin() -> tuple[Connection, str | None]:
+            connection = db.engine.connect()
+            try:
+                connection.exec_driver_sql("SET SESSION TRANSACTION ISOLATION LEVEL REPEATABLE READ")
+                connection.exec_driver_sql(f"SET SESSION net_write_timeout = {_PATIENCE_S}")
+                connection.rollback()
+                connection.exec_driver_sql("START TRANSACTION WITH CONSISTENT SNAPSHOT")
+                return connection, _source(connection, dataset, month, twin=twin)
+            except BaseException:
+                _end(connection)
+                raise
+
+        connection, source = db.retry(what, begin)
+        try:
+            yield cls(connection, SHAPES[dataset], source, what)
+        finally:
+            _end(connection)
+
+    def mark(self) -> Mark:
+        """The month's mark. One pass over its rows.
+
+        Raises:
+            StorageError: the connection was lost, or `pieces` is under way.
+        """
+        with self._reading():
+            return Mark(0, 0) if self._source is None else mark_of(self._connection, self._source)
+
+    def series(self) -> dict[SeriesKey, int]:
+        """How many rows each series has; those without any are absent. One pass over the keys.
+
+        Raises:
+            StorageError: the connection was lost, or `pieces` is under way.
+        """
+        label = f"`{self._shape.label}`" if self._shape.label else "''"
+        with self._reading():
+            if self._source is None:
+                return {}
+            statement = f"SELECT exchange, symbol, {label}, COUNT(*) FROM {self._source} GROUP BY 1, 2, 3"  # noqa: S608
+            found = self._connection.exec_driver_sql(statement).all()
+        return {(exchange, symbol, of): int(rows) for exchange, symbol, of, rows in found}
+
+    def totals(self, keys: Collection[SeriesKey] | None = None) -> dict[SeriesKey, SeriesTotals]:
+        """What each series adds up to, computed by the server in exact decimals; one pass over the rows.
+
+        Args:
+            keys: the series wanted, None for all. Those without rows are absent.
+
+        Raises:
+            StorageError: the connection was lost, or `pieces` is under way.
+        """
+        with self._reading():
+            if self._source is None or (keys is not None and not keys):
+                return {}
+            symbols = None if keys is None else tuple(sorted({symbol for _, symbol, _ in keys}))
+            statement = query(f"departing_{self._shape.dataset}_totals").replace("{rows}", self._source)
+            statement = statement.replace("{keys}", "TRUE" if symbols is None else "symbol IN %(symbols)s")
+            raw: Any = self._connection.connection.dbapi_connection
+            with contextlib.closing(raw.cursor()) as cursor:
+                cursor.execute(statement, None if symbols is None else {"symbols": symbols})
+                names = [column[0] for column in cursor.description]
+                found = [dict(zip(names, row, strict=True)) for row in cursor.fetchall()]
+        totals = {(row["exchange"], row["symbol"], row["label"]): _totals(self._shape, row) for row in found}
+        return totals if keys is None else {key: totals[key] for key in keys if key in totals}
+
+    def pieces(
+        self, exchange: str, symbols: Sequence[str], interval: Interval | None, window: Window
+    ) -> Iterator[pa.Table]:
+        """Rows of some symbols with `ts` in the window, whole symbols in each piece, none of them empty.
+
+        Two threads read and parse ahead, two pieces at most.
+
+        Args:
+            symbols: those wanted, in any order; they come in that of their UTF-8, each with its rows by label and `ts`.
+            interval: of bars; None for the other datasets.
+
+        Yields:
+            Tables of the shape's schema, of about `PIECE_ROWS` rows; one symbol is never divided.
+
+        Raises:
+            StorageError: the connection was lost, or another `pieces` is under way.
+        """
+        with self._reading():
+            if self._source is None:
+                return
+            lines = self._lines(self._source, exchange, sorted(set(symbols)), interval, window)
+            known = {"exchange": exchange} | ({} if interval is None else {"interval": str(interval)})
+            reader, parser = ThreadPoolExecutor(1, "read"), ThreadPoolExecutor(1, "parse")
+            ahead: deque[Future[pa.Table | None]] = deque()
+
+            def begin() -> None:
+                read = reader.submit(next, lines, None)
+                ahead.append(parser.submit(_parsed, read, self._shape.schema, known))
+
+            try:
+                for _ in range(_AHEAD):
+                    begin()
+                while (piece := ahead.popleft().result()) is not None:
+                    begin()
+                    yield piece
+            finally:
+                for pool in (parser, reader):
+                    pool.shutdown(cancel_futures=True)
+                lines.close()
+
+    def _lines(
+        self, source: str, exchange: str, symbols: Sequence[str], interval: Interval | None, window: Window
+    ) -> Generator[_Lines]:
+        """The lines of one piece after the other, symbol by symbol: a query each, which walks the key."""
+        statement = query(f"departing_{self._shape.dataset}").replace("{rows}", source)
+        bounds = {"first": moment(_ceil_second(window.start_ms)), "last": moment(_ceil_second(window.end_ms))}
+        arguments: dict[str, object] = {"exchange": exchange, "interval": str(interval), **bounds}
+        raw: Any = self._connection.connection.dbapi_connection
+        raw.converter = {}  # bytes as the server sent them; the connection is not given back
+        piece = _Lines([], [], [])
+        with contextlib.closing(raw.cursor(SSCursor)) as cursor:
+            for symbol in symbols:
+                cursor.execute(statement, arguments | {"symbol": symbol})
+                rows = 0
+                while page := cursor.fetchmany(_FETCH_ROWS):
+                    piece.lines.extend(page)
+                    rows += len(page)
+                if rows:
+                    piece.symbols.append(symbol)
+                    piece.counts.append(rows)
+                if piece.lines and len(piece.lines) + rows > PIECE_ROWS:  # the next symbol is mostly of the same size
+                    yield piece
+                    piece = _Lines([], [], [])
+        if piece.lines:
+            yield piece
+
+    @contextlib.contextmanager
+    def _reading(self) -> Iterator[None]:
+        if not self._using.acquire(blocking=False):
+            raise StorageError(
+                f"{self._what}: another reading of this snapshot is under way; bring it to its end first"
+            )
+        try:
+            yield
+        except Exception as error:
+            if not is_database_error(error):
+                raise
+            raise StorageError(f"{self._what}: {explain(error)}; nothing was changed, begin again") from None
+        finally:
+            self._using.release()
+
+
+@dataclass(frozen=True, slots=True)
+class _Lines:
+    """The lines of some symbols, and how many belong to each."""
+
+    lines: list[tuple[bytes]]
+    symbols: list[str]
+    counts: list[int]
+
+
+def _parsed(read: Future[_Lines | None], schema: pa.Schema, known: dict[str, str]) -> pa.Table | None:
+    piece = read.result()
+    if piece is None:
+        return None
+    symbols = pa.array(piece.symbols, pa.string()).take(pa.array(np.repeat(np.arange(len(piece.counts)), piece.counts)))
+    return parse_lines(piece.lines, schema, {**known, "symbol": symbols})
+
+
+def _source(connection: Connection, dataset: Dataset, month: Month, *, twin: bool) -> str | None:
+    """What stands behind FROM; None where there is nothing."""
+    if not twin:
+        stands = month in own_months(read_partitions(connection, dataset))
+        return f"`{dataset}` PARTITION ({month.partition})" if stands else None
+    name = twin_name(dataset, month)
+    return f"`{name}`" if table_exists(connection, name) else None
+
+
+def table_exists(connection: Connection, name: str) -> bool:
+    """Whether this database has a table of that name."""
+    statement = text(
+        "SELECT COUNT(*) FROM information_schema.TABLES WHERE TABLE_SCHEMA = DATABASE() AND TABLE_NAME = :name"
+    )
+    return bool(connection.scalar(statement, {"name": name}))
+
+
+def _end(connection: Connection) -> None:
+    """Close for good: the session is unlike those that are given back, and an unread answer may be in its way."""
+    connection.invalidate()
+    connection.close()
+
+
+def _totals(shape: Shape, row: dict[str, Any]) -> SeriesTotals:
+    rows = int(row["row_count"])
+    return SeriesTotals(
+        rows=rows,
+        first_ms=ms_of(_moment(row["first_ts"])),
+        last_ms=ms_of(_moment(row["last_ts"])),
+        ts_seconds=int(row["ts_seconds"]) - rows * _EPOCH_SECONDS,
+        counts=tuple(int(row.get(f"{name}_known", rows)) for name in shape.values),
+        sums=tuple(Decimal(row[name] or 0) for name in shape.values),
+    )
+
+
+def _moment(value: object) -> datetime:
+    if not isinstance(value, datetime):
+        raise StorageError(f"the server gave {value!r} for a time")
+    return value
+
+
+def _ceil_second(at_ms: int) -> int:
+    """Labels are whole seconds, and the driver would cut a fraction off."""
+    return at_ms + -at_ms % 1000
