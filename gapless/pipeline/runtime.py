@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cache
 from typing import TYPE_CHECKING
 
 from gapless.config import Settings
@@ -12,6 +14,7 @@ from gapless.domain.instrument import Market
 from gapless.domain.window import iso
 from gapless.errors import ConfigError
 from gapless.exchanges.binance.symbols import EXCHANGE
+from gapless.pipeline.retention.rules import first_cold_border_ms
 from gapless.storage.lake import BarLake, open_store
 from gapless.storage.mysql import MySql
 from gapless.storage.mysql.faults import RetryPolicy
@@ -55,8 +58,12 @@ class Runtime:
             raise ConfigError("GAPLESS_MYSQL_URL is not set: run `gapless up`, or write mysql://user:password@host/db")
         retry = RetryPolicy(total_s=settings.storage_patience_s)
         db = MySql(settings.mysql_url.get_secret_value(), retry=retry)
+        cold_before_ms = cache(
+            lambda: first_cold_border_ms(settings, time.time_ns() // 1_000_000)
+        )  # read when asked for
         try:
-            yield cls(settings, db, BarLake(open_store(settings), locks=db), max_wait_s, say)
+            lake = BarLake(open_store(settings), locks=db, kept_before_ms=cold_before_ms)
+            yield cls(settings, db, lake, max_wait_s, say)
         finally:
             db.close()
 

@@ -6,7 +6,7 @@
     funding_rate/binance-2026-11.parquet      funding: one object a month
     futures_metrics/binance-2026-11.07.parquet  open interest and ratios: 16 symbol buckets a month, always
     raw/ohlcv/binance/um/2026-11-20/16/<batch>-<digest>.jsonl.zst
-    quarantine/  reports/                     beside the datasets
+    quarantine/  reports/  manifests/         beside the datasets
     _work/  _tmp/  _locks/  _superseded/  _probe/  _meta/     never data; readers of datasets do not meet them
 
 Why flat names and no `key=value` folders: `docs/decisions/0030-lake-layout.md`. What decides between days and buckets:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import hashlib
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import unquote, urlsplit
 
 from gapless.config import Settings
+from gapless.domain.window import hot_since_ms
 from gapless.errors import ConfigError
 from gapless.storage.lake.bars import BarLake
 from gapless.storage.lake.files import FileStore
@@ -58,6 +60,13 @@ def default_locks(store: ObjectStore, settings: Settings) -> Locks:
 
 
 def open_lake(settings: Settings, *, locks: Locks | None = None) -> BarLake:
-    """The lake that the settings name; `locks` shared by all its writers, by default those of this machine."""
+    """The lake that the settings name; `locks` shared by all its writers, by default those of this machine.
+
+    What is replaced in months that are no longer hot (`GAPLESS_HOT_MONTHS`) is kept under `_superseded/` first.
+    """
     store = open_store(settings)
-    return BarLake(store, locks or default_locks(store, settings))
+    return BarLake(
+        store,
+        locks or default_locks(store, settings),
+        kept_before_ms=lambda: hot_since_ms(time.time_ns() // 1_000_000, settings.hot_months),
+    )
