@@ -208,9 +208,8 @@ class MonthRows:
         bounds = {"first": moment(_ceil_second(window.start_ms)), "last": moment(_ceil_second(window.end_ms))}
         arguments: dict[str, object] = {"exchange": exchange, "interval": str(interval), **bounds}
         raw: Any = self._connection.connection.dbapi_connection
-        raw.converter = {}  # bytes as the server sent them; the connection is not given back
         piece = _Lines([], [], [])
-        with contextlib.closing(raw.cursor(SSCursor)) as cursor:
+        with _as_bytes(raw), contextlib.closing(raw.cursor(SSCursor)) as cursor:
             for symbol in symbols:
                 cursor.execute(statement, arguments | {"symbol": symbol})
                 rows = 0
@@ -249,6 +248,16 @@ class _Lines:
     lines: list[tuple[bytes]]
     symbols: list[str]
     counts: list[int]
+
+
+@contextlib.contextmanager
+def _as_bytes(raw: Any) -> Iterator[None]:
+    """Values as the server sends them."""
+    converters, raw.converter = raw.converter, {}
+    try:
+        yield
+    finally:
+        raw.converter = converters
 
 
 def _parsed(read: Future[_Lines | None], schema: pa.Schema, known: dict[str, str]) -> pa.Table | None:

@@ -188,13 +188,18 @@ def partitions_lock(table: str) -> str:
 
 @contextmanager
 def brief_ddl(connection: Connection) -> Iterator[None]:
-    """DDL in here waits for readers and writers of its tables at most 2 s: behind it every later query waits too."""
-    connection.execute(text("SET SESSION lock_wait_timeout = 2"))
+    """DDL in here waits for readers and writers of its tables at most 2 s: behind it every later query waits too.
+
+    Each statement is committed by itself.
+    """
+    # MariaDB checks the rows of an exchanged table in the session's own transaction and then waits for the lock that
+    # this took, unless autocommit has released it (10.11).
+    connection.execute(text("SET SESSION lock_wait_timeout = 2, autocommit = 1"))
     try:
         yield
     finally:
         if not connection.invalidated:
-            connection.execute(text("SET SESSION lock_wait_timeout = 60"))
+            connection.execute(text("SET SESSION lock_wait_timeout = 60, autocommit = 0"))
     connection.commit()
 
 
