@@ -121,6 +121,33 @@ def read_archive_days(
     return pa.table([pa.array(c, field.type) for c, field in zip(columns, ARCHIVE_DAYS, strict=True)], ARCHIVE_DAYS)
 
 
+def archived_bytes(db: MySql, dataset: str, window: Window) -> dict[str, str]:
+    """The sha256 of each live object of a dataset whose period begins in the window, by address.
+
+    Raises:
+        StorageError: the server did not answer for as long as retries last.
+    """
+    table = archive_receipt.c
+    statement = select(table.uri, table.sha256).where(
+        table.dataset == dataset,
+        table.state == VERIFIED,
+        table.period_start >= from_ms(window.start_ms).replace(tzinfo=None),
+        table.period_start < from_ms(window.end_ms).replace(tzinfo=None),
+    )
+    what = f"reading which objects of {dataset} the books know"
+    return db.run(what, lambda connection: {uri: digest for uri, digest in connection.execute(statement)})
+
+
+def archived_rows(db: MySql, uri: str) -> int:
+    """How many rows an object holds by the books; 0 for one that they do not know.
+
+    Raises:
+        StorageError: the server did not answer for as long as retries last.
+    """
+    statement = select(archive_receipt.c.rows).where(archive_receipt.c.uri == uri)
+    return db.run(f"reading what {uri} holds", lambda connection: int(connection.scalar(statement) or 0))
+
+
 def read_archive_span(db: MySql, dataset: str, exchange: str, symbol: str, interval: str) -> Window | None:
     """From the first to the last day of which the lake holds rows of a series; None when it holds none.
 

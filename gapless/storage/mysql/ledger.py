@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import pyarrow as pa
-from sqlalchemy import Connection, tuple_, update
+from sqlalchemy import Connection, delete, select, tuple_, update
 
 from gapless.domain.instrument import Market
 from gapless.domain.schema import TIMESTAMP
@@ -19,6 +19,7 @@ from gapless.storage.mysql.pages import pages_of
 from gapless.storage.mysql.server import MySql
 from gapless.storage.mysql.sql import query
 
+_PIECE = 500
 _MARKETS = {str(market): market for market in Market}
 
 
@@ -148,3 +149,39 @@ def _row(line: Sequence[Any]) -> SeriesMonth:
     window = Window(start_ms, end_ms)
     rest = (*counts, sys.intern(state), sys.intern(sources), done_ms)
     return SeriesMonth(*names, month_ms, sys.intern(store), window, *rest)
+
+
+def move_months(db: MySql, dataset: str, month_ms: int, *, source: str, target: str) -> None:
+    """Say of a month that what one store held, another holds now; where both had a line, the target's own stays.
+
+    Safe to repeat.
+
+    Raises:
+        StorageError: the server did not take it for as long as retries last.
+    """
+    table = series_month.c
+    of_month = (table.dataset == str(dataset), table.month == from_ms(month_start(month_ms)).date())
+    other = series_month.alias("other").c
+    known = select(other.symbol).where(
+        other.dataset == table.dataset,
+        other.exchange == table.exchange,
+        other.symbol == table.symbol,
+        other.interval == table.interval,
+        other.month == table.month,
+        other.store == target,
+    )
+
+    def move(connection: Connection) -> None:
+        # MySQL does not read the table that it updates, but for a derived one: hence two steps.
+        lines = select(table.exchange, table.symbol, table.interval).where(
+            *of_month, table.store == source, ~known.exists()
+        )
+        keys = [tuple(row) for row in connection.execute(lines)]
+        for at in range(0, len(keys), _PIECE):
+            chosen = tuple_(table.exchange, table.symbol, table.interval).in_(keys[at : at + _PIECE])
+            connection.execute(
+                update(series_month).where(*of_month, table.store == source, chosen).values(store=target)
+            )
+        connection.execute(delete(series_month).where(*of_month, table.store == source))
+
+    db.run(f"entering that {target} holds {dataset} {from_ms(month_ms):%Y-%m}", move)

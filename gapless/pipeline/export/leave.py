@@ -1,0 +1,274 @@
+"""The steps by which a month leaves MySQL: brought, exchanged away, proved, and only then dropped.
+
+Each step can be killed anywhere and done again. Between two of them the book (`month_export`) and the twin table say
+how far it has come: no row is ever in neither store.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+from gapless.domain.datasets import SHAPES, Dataset
+from gapless.domain.receipts import Failure
+from gapless.domain.totals import SeriesKey
+from gapless.errors import StorageError
+from gapless.pipeline.export.bring import Brought, bring
+from gapless.pipeline.export.manifest import digest_of, manifest_of
+from gapless.pipeline.export.prove import prove
+from gapless.pipeline.export.request import Watch
+from gapless.pipeline.runtime import Runtime
+from gapless.storage.lake import Damaged, key_of
+from gapless.storage.mysql import read_origin
+from gapless.storage.mysql.archive import archived_rows
+from gapless.storage.mysql.departing import Mark, MonthRows
+from gapless.storage.mysql.exports import (
+    COPYING,
+    DROPPED,
+    LEAVING,
+    RESTORED,
+    VERIFIED,
+    MonthExport,
+    newest_export,
+    put_export,
+)
+from gapless.storage.mysql.leaving import (
+    Leaving,
+    discard_empty_twin,
+    drop_twin,
+    exchange_out,
+    find_twins,
+    fold_empty_months,
+    month_bytes,
+    twin_mark,
+)
+from gapless.storage.mysql.ledger import move_months
+from gapless.storage.mysql.partitions import Month
+
+ROUNDS = 5
+"""How often a month is brought anew because rows of it were written meanwhile, before the export gives up."""
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """Where an export stands after a step.
+
+    Attributes:
+        export: its line in the book; None: MySQL holds no row of the month, and nothing was done.
+        errors: what was lost by others' hands and mended as far as it could be.
+    """
+
+    export: MonthExport | None
+    errors: tuple[Failure, ...] = ()
+
+
+def copy_month(rt: Runtime, dataset: Dataset, month: Month, watch: Watch, *, verify: bool) -> Step:
+    """Bring a month whole into the lake, from one snapshot; and, if asked, prove it against the same snapshot.
+
+    Raises:
+        LakeShrink, StorageError: the lake did not take it, or does not give it back. MySQL is as it was.
+    """
+    finish_dropping(rt, dataset, month)
+    with MonthRows.open(rt.db, dataset, month) as rows:
+        mark = rows.mark()
+        if mark.rows == 0:
+            return Step(None)
+        export = _begin(rt, dataset, month, mark)
+        export, errors = _copy(rt, rows, export, watch)
+        if not verify:
+            return Step(export, errors)
+        export, more = _verify(rt, rows, export, watch)
+    return Step(export, errors + more)
+
+
+def take_out(rt: Runtime, dataset: Dataset, month: Month, watch: Watch) -> Step:
+    """Exchange a month that was brought for an empty partition, and prove what was taken out against the lake.
+
+    A row that was written since it was brought is brought first. An earlier export's twin is proved before all else.
+
+    Raises:
+        LakeShrink, StorageError: the lake lacks a row, or a store is away. Nothing is dropped; done again, it goes on.
+    """
+    finish_dropping(rt, dataset, month)
+    leaving = Leaving(dataset, month)
+    errors: tuple[Failure, ...] = ()
+    if not is_out(rt, leaving):
+        for _ in range(ROUNDS):
+            export = newest_export(rt.db, dataset, month)
+            if export is None or export.state not in (COPYING, LEAVING, VERIFIED) or not export.mark:
+                copied = copy_month(rt, dataset, month, watch, verify=False)
+                export, errors = copied.export, errors + copied.errors
+                if export is None:
+                    return Step(None, errors)
+            put_export(rt.db, replace(export, state=LEAVING))
+            if exchange_out(rt.db, leaving, _mark_of(export)):
+                break
+            watch.say(f"rows of {dataset} {month} were written meanwhile: they are brought too")
+            put_export(rt.db, replace(export, state=COPYING, mark=""))
+        else:
+            raise StorageError(
+                f"{dataset} {month}: rows were written to it during each of {ROUNDS} exports; nothing was dropped. "
+                "Run it again when the backfill or repair of that month is done"
+            )
+    proved = prove_twin(rt, leaving, watch)
+    return Step(proved.export, errors + proved.errors)
+
+
+def prove_twin(rt: Runtime, leaving: Leaving, watch: Watch) -> Step:
+    """Prove the rows that were exchanged away; the receipt that allows to drop them.
+
+    Raises:
+        LakeShrink, StorageError: the lake lacks a row and does not take it, or a store is away. The twin stays.
+    """
+    with MonthRows.open(rt.db, leaving.dataset, leaving.month, twin=True) as rows:
+        mark = rows.mark()
+        export = newest_export(rt.db, leaving.dataset, leaving.month)
+        if export is None or export.state in (DROPPED, RESTORED):
+            export = _begin(rt, leaving.dataset, leaving.month, mark)
+        export = replace(export, state=LEAVING, mark=str(mark), rows=mark.rows)
+        put_export(rt.db, export)
+        return Step(*_verify(rt, rows, export, watch))
+
+
+def let_go(rt: Runtime, dataset: Dataset, month: Month) -> MonthExport | None:
+    """Drop the rows that were exchanged away and proved, and the empty partition where it is the oldest.
+
+    Raises:
+        StorageError: no receipt allows it; or readers hold the table for as long as retries last.
+    """
+    leaving = Leaving(dataset, month)
+    if leaving in find_twins(rt.db):
+        export = newest_export(rt.db, dataset, month)
+        if twin_mark(rt.db, leaving).rows == 0:
+            discard_empty_twin(rt.db, leaving)
+        elif export is None:
+            raise StorageError(f"{leaving.twin} holds rows that no export accounts for: run the export of {month}")
+        else:
+            # The intent first: killed after the drop, the book still knows that the rows are gone on purpose.
+            put_export(rt.db, replace(export, dropped_ms=_now_ms()))
+            drop_twin(rt.db, leaving, export)
+    finish_dropping(rt, dataset, month)
+    fold_empty_months(rt.db, str(dataset), month.plus(1))
+    return newest_export(rt.db, dataset, month)
+
+
+def finish_dropping(rt: Runtime, dataset: Dataset, month: Month) -> None:
+    """Enter that a month was dropped, where a kill kept that from the book."""
+    export = newest_export(rt.db, dataset, month)
+    if export is None or export.state != VERIFIED or export.dropped_ms is None:
+        return
+    if Leaving(dataset, month) not in find_twins(rt.db):
+        put_export(rt.db, replace(export, state=DROPPED))
+        move_months(rt.db, str(dataset), month.start_ms, source="mysql", target="lake")
+
+
+def is_out(rt: Runtime, leaving: Leaving) -> bool:
+    """Whether the month's rows were exchanged away and wait for their proof; an empty twin, left by a kill, is none."""
+    return leaving in find_twins(rt.db) and twin_mark(rt.db, leaving).rows > 0
+
+
+def _begin(rt: Runtime, dataset: Dataset, month: Month, mark: Mark) -> MonthExport:
+    """A line in the book: the last one's, or another round where that has come to its end."""
+    last = newest_export(rt.db, dataset, month)
+    number = 1 if last is None else last.round + (last.state in (DROPPED, RESTORED))
+    begun_ms = last.begun_ms if last is not None and last.round == number else _now_ms()
+    return MonthExport(dataset, month, number, COPYING, begun_ms, rows=mark.rows)
+
+
+def _copy(rt: Runtime, rows: MonthRows, export: MonthExport, watch: Watch) -> tuple[MonthExport, tuple[Failure, ...]]:
+    began = time.monotonic()
+    series = rows.series()
+    watch.say(f"{export.dataset} {export.month}: {export.rows:,} rows of {len(series):,} series to the lake")
+    export = replace(
+        export,
+        series=len(series),
+        table_bytes=month_bytes(rt.db, str(export.dataset), export.month.partition),
+    )
+    put_export(rt.db, export)
+    brought, errors = _bring(rt, rows, export, series, watch)
+    export = replace(export, mark=str(rows.mark()), written=brought.written, copy_seconds=time.monotonic() - began)
+    put_export(rt.db, export)
+    return export, errors
+
+
+def _bring(
+    rt: Runtime, rows: MonthRows, export: MonthExport, series: Mapping[SeriesKey, int], watch: Watch
+) -> tuple[Brought, tuple[Failure, ...]]:
+    """`bring`; an object that cannot be read is put aside and made anew of the rows at hand."""
+    errors: list[Failure] = []
+    aside: set[str] = set()
+    while True:
+        try:
+            return bring(rt, rows, export.dataset, export.month, series, watch), tuple(errors)
+        except Damaged as error:
+            if error.uri in aside:
+                raise
+            aside.add(error.uri)
+            errors += _put_aside(rt, export, error, watch)
+
+
+def _put_aside(rt: Runtime, export: MonthExport, error: Damaged, watch: Watch) -> list[Failure]:
+    """Out of the dataset's folder with a damaged object; what it may have held that MySQL has not is an error."""
+    watch.say(f"{error}; it is put aside and made anew")
+    known = archived_rows(rt.db, error.uri)
+    kept = rt.lake.set_aside(key_of(rt.lake.store, error.uri))
+    message = (
+        f"{error.uri} was damaged and is made anew of MySQL's rows; it held {known:,} rows by the books, the damaged "
+        f"one lies at {kept}. Rows that the lake alone had come back by: gapless gaps --fill over its days"
+    )
+    return [Failure("", "", f"{export.dataset} {export.month}", "damaged", message)]
+
+
+def _verify(rt: Runtime, rows: MonthRows, export: MonthExport, watch: Watch) -> tuple[MonthExport, tuple[Failure, ...]]:
+    """Prove, bring what lacks once more, prove again; the manifest, then the receipt."""
+    began = time.monotonic()
+    errors: tuple[Failure, ...] = ()
+    for last in (False, True):
+        watch.say(f"{export.dataset} {export.month}: reading the lake back")
+        try:
+            proof = prove(rt, rows, export.dataset, export.month)
+            lacking = {key: count for key, count in rows.series().items() if key in set(proof.lacking)}
+            if not lacking:
+                break
+        except Damaged as error:
+            if last:
+                raise
+            errors += tuple(_put_aside(rt, export, error, watch))
+            lacking = rows.series()
+        if last:
+            names = ", ".join(" ".join(key[1:]).strip() for key in sorted(lacking)[:3])
+            raise StorageError(
+                f"{export.dataset} {export.month}: the lake does not hold what MySQL has of {len(lacking)} series "
+                f"({names}), though it was brought twice; nothing was dropped. Is another program writing to the lake?"
+            )
+        brought, more = _bring(rt, rows, export, lacking, watch)
+        export, errors = replace(export, written=export.written + brought.written), errors + more
+    manifest = manifest_of(SHAPES[export.dataset], export.month, proof, origin=read_origin(rt.db) or "")
+    uri = rt.lake.put_manifest(export.dataset, export.month.start_ms, export.round, manifest)
+    verified = replace(
+        export,
+        state=VERIFIED,
+        mark=str(rows.mark()),
+        rows=proof.rows,
+        series=len(rows.series()),
+        beside=proof.beside,
+        outranked=proof.outranked,
+        bytes=sum(each.bytes for contents in proof.contents for each in contents.objects),
+        files=sum(len(contents.objects) for contents in proof.contents),
+        digest=digest_of(proof),
+        manifest_uri=uri,
+        verify_seconds=time.monotonic() - began,
+        verified_ms=_now_ms(),
+    )
+    put_export(rt.db, verified)
+    return verified, errors
+
+
+def _mark_of(export: MonthExport) -> Mark:
+    rows, receipts = export.mark.split(":")
+    return Mark(int(rows), int(receipts))
+
+
+def _now_ms() -> int:
+    return time.time_ns() // 1_000_000

@@ -1,0 +1,103 @@
+"""Is every row of the month in the lake, as the lake reads back? Sums first; what they do not settle, row by row."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from gapless.domain.datasets import SHAPES, Dataset, Shape
+from gapless.domain.interval import Interval
+from gapless.domain.schema import knowledge
+from gapless.domain.totals import SeriesKey, SeriesTotals, disagreeing
+from gapless.pipeline.export.bring import lake_months
+from gapless.pipeline.runtime import Runtime
+from gapless.quality.compare import compare
+from gapless.storage.lake.totals import MonthContents
+from gapless.storage.mysql.departing import MonthRows
+from gapless.storage.mysql.partitions import Month
+
+
+@dataclass(frozen=True, slots=True)
+class Proof:
+    """The lake's answer.
+
+    Attributes:
+        contents: the month's objects as they were read back, one entry an interval.
+        totals: of every series that the lake holds of the month.
+        rows: how many the server holds.
+        beside: rows of these series that the lake holds and the server does not.
+        outranked: rows of which the lake keeps a better source's word.
+        lacking: series of which a row is not in the lake, or not as it should be.
+    """
+
+    contents: tuple[MonthContents, ...]
+    totals: Mapping[SeriesKey, SeriesTotals]
+    rows: int
+    beside: int
+    outranked: int
+    lacking: tuple[SeriesKey, ...]
+
+
+def prove(rt: Runtime, rows: MonthRows, dataset: Dataset, month: Month) -> Proof:
+    """Read the month's objects back from the store and hold them against the server's own sums of the same snapshot.
+
+    A series whose count, bounds and exact sums are the same is proved. One that differs (the lake may hold more, or
+    know better) is read from both and compared row by row.
+
+    Raises:
+        Damaged: an object of the lake cannot be read; `uri` says which.
+        StorageError: a store is away.
+    """
+    held = rows.totals()
+    lake: dict[SeriesKey, SeriesTotals] = {}
+    contents = []
+    for lake_month in lake_months(dataset, month, held):
+        found = rt.lake.read_back(lake_month)
+        contents.append(found)
+        lake.update(found.totals)
+    beside = outranked = 0
+    lacking = []
+    for key in disagreeing(held, lake):
+        settled = _row_by_row(rt, rows, SHAPES[dataset], month, key)
+        beside, outranked = beside + settled.beside, outranked + settled.outranked
+        if not settled.whole:
+            lacking.append(key)
+    total = sum(totals.rows for totals in held.values())
+    return Proof(tuple(contents), lake, total, beside, outranked, tuple(lacking))
+
+
+@dataclass(frozen=True, slots=True)
+class _Settled:
+    whole: bool
+    beside: int
+    outranked: int
+
+
+def _row_by_row(rt: Runtime, rows: MonthRows, shape: Shape, month: Month, key: SeriesKey) -> _Settled:
+    exchange, symbol, label = key
+    if shape.dataset is Dataset.OHLCV:
+        interval = Interval(label)
+        ours = _all(shape, rows.pieces(exchange, [symbol], interval, month.window))
+        theirs = rt.lake.read(month.window, symbols=[symbol], intervals=[interval], exchange=exchange)
+    else:
+        ours = _all(shape, rows.pieces(exchange, [symbol], None, month.window))
+        theirs = rt.lake.read_rows(shape.dataset, month.window, [symbol], exchange=exchange)
+        if shape.label:
+            ours, theirs = (table.filter(pc.equal(table[shape.label], label)) for table in (ours, theirs))
+    found = compare(shape, theirs, ours)
+    better = _ranks(theirs, found.stored_as) > _ranks(ours, found.different)
+    whole = not len(found.missing) and not len(found.told) and bool(better.all())
+    return _Settled(whole, len(found.extra), int(better.sum()))
+
+
+def _all(shape: Shape, pieces: Iterable[pa.Table]) -> pa.Table:
+    return pa.concat_tables([shape.schema.empty_table(), *pieces])
+
+
+def _ranks(rows: pa.Table, places: np.ndarray) -> np.ndarray:
+    codes = rows["source"].take(pa.array(places)).to_pylist()
+    return np.array([knowledge(code) for code in codes], np.int64)

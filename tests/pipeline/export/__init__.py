@@ -1,0 +1,1 @@
+"""Months leave MySQL for the lake."""
