@@ -40,8 +40,8 @@ _NOTHING_YET = """<p>No quality report has been built here yet. <code>quality_da
 <code>gap_diff_daily</code> has ended.</p>
 <p>For one now: trigger <code>quality_daily</code> with a day for which bars are stored, or run
 <code>gapless quality --day 2026-11-20</code> where Airflow's workers run. Then load this page again.</p>"""
-_NOT_THERE = """<p>There is no such page. Reports are kept for {days} days; an older one is in nobody's hands any more,
-its verdict is still in the table <code>check_run</code>.</p><p><a href="{home}">All reports</a></p>"""
+_NOT_THERE = """<p>There is no such page. Reports are kept for a time, which <code>include/retention.yaml</code> says; of
+an older one the verdict is still in the table <code>check_run</code>.</p><p><a href="{home}">All reports</a></p>"""
 
 Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
@@ -54,8 +54,6 @@ class Docs(Protocol):
 
     @property
     def data_docs_dir(self) -> Path: ...
-    @property
-    def reports_days(self) -> int: ...
 
 
 class DocsPage:
@@ -101,7 +99,7 @@ def make_app(permit: Permit, settings: Callable[[], Docs]) -> FastAPI:
         except HTTPException as refused:
             if refused.status_code != 404:
                 raise
-            return _say("Not here", _NOT_THERE.format(days=docs.reports_days, home=escape(home, quote=True)), 404)
+            return _say("Not here", _NOT_THERE.format(home=escape(home, quote=True)), 404)
 
     # Not in the signature above: names that are imported inside a function are no annotations for FastAPI to resolve.
     page.__annotations__ = {"request": Request, "path": str}

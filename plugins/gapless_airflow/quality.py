@@ -110,14 +110,14 @@ def expectations(context: Mapping[str, Any]) -> Any:
 
 
 def sweep(context: Mapping[str, Any]) -> int:
-    """Delete the reports and pages that are older than `GAPLESS_REPORTS_DAYS`; how many."""
+    """Delete the reports and pages that have been kept their days (`include/retention.yaml`); how many."""
     import time
 
     from gapless.pipeline.quality.expectations import sweep_reports
 
     with step(context) as runtime:
         swept = sweep_reports(runtime, time.time_ns() // 1_000_000)
-        print(f"{swept} reports older than {runtime.settings.reports_days} days deleted")
+        print(f"{swept} reports and days of pages deleted that had been kept their days")
     return swept
 
 

@@ -136,7 +136,7 @@ def test_nothing_outside_the_pages_is_served(client: TestClient, docs: Path, pat
     answer = client.get(f"/data-docs/{path}")
     assert answer.status_code == 404
     assert "a secret" not in answer.text
-    assert "90 days" in answer.text, "a reader whose report has gone is told why"
+    assert "retention.yaml" in answer.text, "a reader whose report has gone is told why"
     assert '<a href="/data-docs/">' in answer.text
 
 

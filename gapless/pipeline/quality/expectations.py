@@ -17,6 +17,7 @@ from gapless.domain.interval import ALL_INTERVALS
 from gapless.domain.window import DAY_MS, Window, from_ms
 from gapless.errors import ConfigError, StorageError
 from gapless.pipeline.quality.docs import building, publish, sweep_docs
+from gapless.pipeline.retention.rules import load_rules
 from gapless.pipeline.runtime import EXCHANGE, Runtime
 from gapless.quality.expectations import SUITES, ExpectationsReport, RuleFailure, Suite, SuiteResult, judge, worst
 from gapless.storage.lake.reports import file_name, report_key
@@ -88,12 +89,13 @@ def run_expectations(
 
 
 def sweep_reports(rt: Runtime, now_ms: int) -> int:
-    """Remove reports in the lake, and pages of the data docs, of days longer ago than `reports_days`; how many.
+    """Remove reports in the lake, and pages of the data docs, of days longer ago than they are kept; how many.
 
     Raises:
+        ConfigError: the file of retention rules is wrong.
         StorageError: the lake is away, or the folder cannot be written.
     """
-    days = rt.settings.reports_days
+    days = load_rules(rt.settings).reports.days
     return rt.lake.sweep_reports(now_ms, days) + sweep_docs(rt.settings.data_docs_dir, now_ms, days)
 
 
@@ -122,8 +124,9 @@ def _published(rt: Runtime, report: ExpectationsReport, suites: Sequence[Suite],
     if report.docs_failure:
         return report
     try:
-        index = publish(rt.settings.data_docs_dir, folder, report, suites, kept_days=rt.settings.reports_days)
-    except (OSError, StorageError) as error:
+        kept_days = load_rules(rt.settings).reports.days
+        index = publish(rt.settings.data_docs_dir, folder, report, suites, kept_days=kept_days)
+    except (OSError, StorageError, ConfigError) as error:
         log.warning("the data docs of %s could not be published: %s", report.day, error)
         return msgspec.structs.replace(report, docs_failure=str(error))
     return msgspec.structs.replace(report, docs=str(index))
