@@ -111,6 +111,31 @@ _ALL = (
         "Share of the bars which the exchange has of a UTC month (2026-11) that is stored, 0 to 1, as last measured;"
         " of the last 13 months. 1 means all, to the bar.",
     ),
+    Metric(
+        "partition_months_ahead",
+        Kind.GAUGE,
+        ("table",),
+        "How many months after the current one have a partition, without a hole; 2 right after housekeeping_daily.",
+    ),
+    Metric(
+        "partition_stray_rows",
+        Kind.GAUGE,
+        ("table", "partition"),
+        "Rows in p_before and pmax, which belong to no month and never leave; must be 0. Counted up to 10000.",
+    ),
+    Metric(
+        "archived_months",
+        Kind.GAUGE,
+        ("dataset", "state"),
+        "Months that are on their way to the lake or there, by the state of their last export: copying, leaving,"
+        " verified, dropped (MySQL holds them no longer), restored (brought back on purpose).",
+    ),
+    Metric(
+        "books_exported_timestamp_seconds",
+        Kind.GAUGE,
+        (),
+        "When the snapshot of the books' newest daily export was taken, seconds since 1970; absent before the first.",
+    ),
 )
 
 CATALOGUE: dict[str, Metric] = {metric.name: metric for metric in _ALL}

@@ -13,8 +13,10 @@ from gapless.monitoring.catalogue import CATALOGUE
 from gapless.monitoring.exposition import Sample
 from gapless.pipeline.calendar import MonthRow
 from gapless.pipeline.completeness import KIND as COMPLETENESS
+from gapless.pipeline.housekeeping import TAKEN
 from gapless.pipeline.metrics.exchange_time import ExchangeTime
 from gapless.pipeline.metrics.lag import LagWatch
+from gapless.pipeline.metrics.months import books, months
 from gapless.pipeline.runtime import EXCHANGE, Runtime
 from gapless.storage.mysql import count_quarantined
 from gapless.storage.mysql.checks import CLEAN, DIRTY, FAILED, CheckRun, read_checks, read_counters
@@ -29,19 +31,22 @@ from gapless.storage.mysql.totals import (
 
 MONTHS_TOLD = 13
 _COUNTERS = ("missing_bars", "job_success", "job_failure")
-_NOT_FOUND_OUT = frozenset({"seed", "wanted"})
-"""Numbers in a check's result that say what it was asked, not what it found."""
+_NOT_FOUND_OUT = frozenset({"seed", "wanted", TAKEN})
+"""Numbers in a check's result that say what it was asked, or when; not what it found."""
 
 
 def collect(rt: Runtime, clock: ExchangeTime, lags: LagWatch) -> list[Sample]:
     """The values of now; of a database that does not answer only that it does not."""
     began = time.monotonic()
     try:
+        checks = read_newest_checks(rt.db)
         samples = [
             *_counters(rt),
             *(Sample("dq_drop_counter", rows, (reason,)) for reason, rows in count_quarantined(rt.db).items()),
             *_gaps(rt, clock),
-            *(sample for check in read_newest_checks(rt.db) for sample in _check(check)),
+            *(sample for check in checks for sample in _check(check)),
+            *books(checks),
+            *months(rt, clock.now_ms()),
             Sample("review_waiting", count_reviews(rt.db).get(WAITING, 0)),
             Sample("pages_open", count_open_pages(rt.db)),
             *_completeness(read_checks(rt.db, kinds=[COMPLETENESS])),
