@@ -87,6 +87,8 @@ def read_segment(path: Path, kind: Kind, exchange: str, on_damage: Callable[[Dam
             )
             return Damage(path, offset, size - offset, torn, error)
 
+        if not size:
+            return  # made, and its writer died before the first entry
         magic = stream.read(len(MAGIC))
         if magic != MAGIC:
             on_damage(broken("this is no segment", torn=MAGIC.startswith(magic) or not magic.strip(b"\0")))

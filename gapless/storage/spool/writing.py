@@ -51,6 +51,7 @@ class _Segment:
                 break
             os.close(self._file)
         self.size = 0
+        self._synced = 0
         self.dirty = True
 
     def _locked(self) -> bool:
@@ -75,18 +76,24 @@ class _Segment:
             for folder in self._folders:
                 sync_folder(folder)
             self._folders = []
+            self._synced = self.size
             self.dirty = False
 
     def close(self) -> None:
-        """Close it for ever. Left open under its name if the disk does not even rename: the lock goes with us."""
+        """Close it for ever; an empty one goes. Where the rename fails, `seal` does it: the lock goes with us."""
         try:
-            self.path.rename(self.path.with_suffix(CLOSED))
+            if self.size:
+                self.path.rename(self.path.with_suffix(CLOSED))
+            else:
+                self.path.unlink(missing_ok=True)
         finally:
             os.close(self._file)
 
-    def cut(self, size: int) -> None:
+    def cut(self) -> None:
+        """Take back what is not synced, so that writing it again and again does not fill a disk that fails."""
         with suppress(OSError):
-            os.ftruncate(self._file, size)
+            os.ftruncate(self._file, self._synced)
+            self.size = self._synced
 
 
 class SegmentWriter:
@@ -166,11 +173,7 @@ class SegmentWriter:
             segment = self._open[hour] = _Segment(self._root, hour, self._consumer)
         self._open.move_to_end(hour)
         before = segment.size
-        try:
-            segment.write(frame)
-        except OSError:
-            segment.cut(before)
-            raise
+        segment.write(frame)
         return segment.size - before
 
     def _close(self, hours: list[_Hour]) -> None:
@@ -188,6 +191,7 @@ class SegmentWriter:
     def _abandon(self) -> None:
         """After a failed write or sync nobody knows what a file holds: each is closed, and the next go to new ones."""
         for segment in self._open.values():
+            segment.cut()
             with suppress(OSError):
                 segment.close()
         self._open.clear()

@@ -106,7 +106,6 @@ def test_a_file_cut_anywhere_gives_its_whole_frames_and_tells_of_the_rest(
     assert found == [e for batch in entries for e in batch][: len(found)]
     assert len(found) % 3 == 0
     assert all(each.torn for each in damage), "a cut is a write that did not end"
-    assert len(found) == 3 * batches or damage or len(found) < 3 * batches
     assert sum(each.lost_bytes + each.offset for each in damage) in (0, file.stat().st_size)
 
 
@@ -234,9 +233,7 @@ def test_a_full_disk_leaves_what_was_synced_and_the_next_write_starts_anew(
     writer.close()
 
     damage: list[Damage] = []
-    found = held(tmp_path, damage=damage)
-    assert found[0] == entry(1)
-    assert found[-2:] == [entry(2), entry(3)]
+    assert held(tmp_path, damage=damage) == [entry(1), entry(2), entry(3)], "what was not synced was taken back"
     assert not damage
 
 
