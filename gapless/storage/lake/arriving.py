@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from gapless.domain.window import DAY_MS, iso
 from gapless.errors import StorageError, ValidationError
@@ -16,6 +15,7 @@ from gapless.storage.lake.layout import Form, LakeObject, Month
 from gapless.storage.lake.merge import times
 from gapless.storage.lake.objects import ObjectStore, uri_of
 from gapless.storage.lake.rewriting import SPOOL_SUFFIX, Change, ObjectReceipt, OnPairs, Rewriter
+from gapless.storage.lake.runs import text_runs
 from gapless.storage.lake.temporary import sweep
 
 
@@ -80,26 +80,22 @@ def bring(
 def _belonging(arrival: Arrival, pieces: Iterator[pa.Table], uri: str) -> Iterator[pa.Table]:
     """The pieces, after making sure that every row belongs to the object and the symbols come in their turn."""
     target, last = arrival.target, ""
-    allowed = pa.array(arrival.symbols, pa.string())
+    allowed = frozenset(arrival.symbols)
     for rows in pieces:
         if not rows.num_rows:
             continue
         wanted = {"exchange": target.exchange} | ({} if target.interval is None else {"interval": str(target.interval)})
         for name, value in wanted.items():
-            if not _all(pc.equal(rows[name], value)):
+            if text_runs(rows[name])[1].unique().to_pylist() != [value]:
                 raise ValidationError(f"{uri}: rows of another {name} than {value} do not belong there")
         ts = times(rows)
         first, final = int(ts.min()), int(ts.max())
         if first not in target.window or final not in target.window:
             raise ValidationError(f"{uri}: rows from {iso(first)} to {iso(final)} are of another period")
-        if not _all(pc.is_in(rows["symbol"], value_set=allowed)):
+        symbols = text_runs(rows["symbol"])[1].to_pylist()
+        if not allowed.issuperset(symbols):
             raise ValidationError(f"{uri}: rows of symbols that were not said to arrive there")
-        symbol = str(rows["symbol"][0].as_py())
-        if symbol <= last:
-            raise ValidationError(f"{uri}: rows of {symbol} after those of {last}: whole symbols, in UTF-8 order")
-        last = str(rows["symbol"][-1].as_py())
+        if symbols[0] <= last:
+            raise ValidationError(f"{uri}: rows of {symbols[0]} after those of {last}: whole symbols, in UTF-8 order")
+        last = symbols[-1]
         yield rows
-
-
-def _all(found: pa.ChunkedArray) -> bool:
-    return bool(pc.all(found).as_py())

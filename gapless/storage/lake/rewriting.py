@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import msgspec
+import numpy as np
 import pyarrow as pa
 
 from gapless.domain.datasets import SHAPES, Shape
@@ -23,6 +24,7 @@ from gapless.storage.lake.locks import Locks
 from gapless.storage.lake.merge import Merged, times
 from gapless.storage.lake.objects import ObjectStore, PreconditionFailed, Stat, uri_of
 from gapless.storage.lake.parquet import damaged, footer_of, row_groups_of
+from gapless.storage.lake.runs import changes
 from gapless.storage.lake.streams import merged_runs
 from gapless.storage.lake.superseded import keep
 from gapless.storage.lake.temporary import temporary_file
@@ -327,8 +329,12 @@ def _series_days(shape: Shape, rows: pa.Table) -> set[tuple[str, str, str]]:
     """Each symbol, label and UTC day (`2026-11-20`) that occurs; the object they go to names the exchange."""
     if not rows.num_rows:
         return set()
-    label = rows[shape.label] if shape.label else pa.array([""] * rows.num_rows)
-    found = pa.table({"symbol": rows["symbol"], "label": label, "day": pa.array(times(rows) // DAY_MS)})
-    found = found.group_by(["symbol", "label", "day"]).aggregate([])
-    names = zip(found["symbol"].to_pylist(), found["label"].to_pylist(), found["day"].to_pylist(), strict=True)
-    return {(symbol, label, iso(day * DAY_MS)[:10]) for symbol, label, day in names}
+    days = times(rows) // DAY_MS
+    starts = np.union1d(changes(rows, shape.key[:-1]), np.flatnonzero(np.diff(days)) + 1)
+    places = pa.array(starts)
+    symbols = rows["symbol"].take(places).to_pylist()
+    labels = rows[shape.label].take(places).to_pylist() if shape.label else [""] * len(starts)
+    return {
+        (symbol, label, iso(day * DAY_MS)[:10])
+        for symbol, label, day in set(zip(symbols, labels, days[starts].tolist(), strict=True))
+    }

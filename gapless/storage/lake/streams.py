@@ -79,7 +79,8 @@ def merged_runs(
         boundary = min(ends)
         held, offered, named = (side.upto(boundary) for side in sides)
         merged = merge_rows(shape, held, offered, removed=named if named.num_rows else None)
-        refuse_shrinking(shape, held, merged.table, named if named.num_rows else None, name=name)
+        if merged.changed or not merged.table.equals(held):
+            refuse_shrinking(shape, held, merged.table, named if named.num_rows else None, name=name)
         yield offered, merged
 
 

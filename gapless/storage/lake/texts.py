@@ -16,6 +16,8 @@ from gapless.domain.schema import decimal_text
 
 _FOUR = np.frombuffer(b"".join(b"%04d" % number for number in range(10_000)), np.uint32)
 """The four digits of each number below ten thousand, as one word each."""
+_SMALL = pa.array([str(number) for number in range(10_000)], pa.string())
+"""The text of each number below ten thousand: looked up in half the time that writing it takes."""
 _PLACES = 8
 _CELL = np.dtype([("point", "S1"), ("high", "<u4"), ("low", "<u4"), ("end", "S1")])
 """What stands behind the integer part of a decimal of eight places."""
@@ -67,7 +69,8 @@ def _cut(column: pa.Array, end: bytes) -> list[pa.Array | str] | None:
     cells["point"], cells["high"], cells["low"], cells["end"] = b".", _FOUR[high], _FOUR[places - high * 10_000], end
     offsets = np.arange(0, _CELL.itemsize * (len(column) + 1), _CELL.itemsize, dtype=np.int32)
     rest = pa.Array.from_buffers(pa.string(), len(column), [None, pa.py_buffer(offsets), pa.py_buffer(cells)])
-    return [pa.array(wholes).cast(pa.string()), rest]
+    numbers = pa.array(wholes)
+    return [_SMALL.take(numbers) if int(wholes.max()) < len(_SMALL) else numbers.cast(pa.string()), rest]
 
 
 def _only(column: pa.Array) -> str | None:

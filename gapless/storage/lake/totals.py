@@ -13,7 +13,6 @@ from typing import TypeAlias
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from gapless.domain.datasets import SHAPES, Shape
 from gapless.domain.totals import SeriesKey, SeriesTotals
@@ -22,6 +21,7 @@ from gapless.storage.lake import layout
 from gapless.storage.lake.layout import LakeObject, Month
 from gapless.storage.lake.objects import Damaged, ObjectStore, Stat, uri_of
 from gapless.storage.lake.parquet import damaged, footer_of, row_groups_of
+from gapless.storage.lake.runs import changes
 
 Words: TypeAlias = npt.NDArray[np.int64]
 
@@ -253,17 +253,11 @@ def _belonging(totals: TotalsStream, target: LakeObject, uri: str) -> None:
 
 def _series(rows: pa.Table, shape: Shape) -> tuple[npt.NDArray[np.int64], list[SeriesKey]]:
     """Row numbers at which the series changes, and which it is from there on."""
-    starts = np.zeros(1, np.int64)
-    names = shape.key[:-1]
-    for name in names:
-        # An encoding by runs compares neighbours only, where a dictionary hashes every text.
-        ends = pc.run_end_encode(_array(rows[name]), run_end_type=pa.int64()).run_ends.to_numpy()
-        if len(ends) > 1:
-            starts = np.union1d(starts, ends[:-1])
+    starts = changes(rows, shape.key[:-1])
     places = pa.array(starts)
-    columns = [rows[name].take(places).to_pylist() if name in names else None for name in ("exchange", "symbol")]
+    exchanges, symbols = (rows[name].take(places).to_pylist() for name in ("exchange", "symbol"))
     labels = [""] * len(starts) if shape.label is None else rows[shape.label].take(places).to_pylist()
-    return starts, list(zip(columns[0] or [], columns[1] or [], labels, strict=True))
+    return starts, list(zip(exchanges, symbols, labels, strict=True))
 
 
 def _column(array: pa.Array, starts: npt.NDArray[np.int64], sizes: list[int]) -> tuple[list[int], list[int]]:
