@@ -6,21 +6,19 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TypeVar
 
-import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from gapless.domain.datasets import SHAPES, Dataset, Shape
 from gapless.domain.interval import Interval
-from gapless.domain.window import DAY_MS, Window
+from gapless.domain.window import Window
 from gapless.errors import ConfigError, StorageError, ValidationError
 from gapless.storage.lake import layout, manifests, reports, superseded, zones
 from gapless.storage.lake.arriving import Arrival, arrivals_of, bring
+from gapless.storage.lake.cutting import months_of, parts_of, usual_form
 from gapless.storage.lake.forms import LOCK_TIMEOUT_S, Forms, lock_name
 from gapless.storage.lake.layout import Form, LakeObject, Month
 from gapless.storage.lake.locks import Locks
-from gapless.storage.lake.merge import in_order, times
+from gapless.storage.lake.merge import in_order
 from gapless.storage.lake.months import MonthWriter
 from gapless.storage.lake.objects import Damaged, ObjectStore, PreconditionFailed, Stat, uri_of
 from gapless.storage.lake.parquet import decode, read_some
@@ -72,8 +70,8 @@ class BarLake:
             StorageError: the store did not do it, or gave other bytes back than were written.
         """
         rewriter, receipts = self._rewriter(), []
-        for month, of_month in _months(dataset, in_order(SHAPES[dataset], rows, side="new")):
-            for target, part in _parts(month, self._forms.claim(month, _usual(month)), of_month):
+        for month, of_month in months_of(dataset, in_order(SHAPES[dataset], rows, side="new")):
+            for target, part in parts_of(month, self._forms.claim(month, usual_form(month)), of_month):
                 change = Change(lambda part=part: [part], on_replaced=on_replaced, on_outranked=on_outranked)  # type: ignore[misc]
                 receipts.append(rewriter.rewrite(target, change))
         return receipts
@@ -119,7 +117,7 @@ class BarLake:
         Raises:
             StorageError: the store did not do it, or the month's objects are of two forms.
         """
-        return arrivals_of(month, self._forms.claim(month, _usual(month)), symbols) if symbols else []
+        return arrivals_of(month, self._forms.claim(month, usual_form(month)), symbols) if symbols else []
 
     def bring(
         self,
@@ -167,7 +165,7 @@ class BarLake:
         """See `totals.read_back`."""
         return read_back(self.store, month, threads=threads)
 
-    def set_aside(self, uri: str) -> str | None:
+    def set_aside(self, key: str) -> str | None:
         """Move a damaged object out of the readers' way, to `_superseded/`; its address there.
 
         Returns:
@@ -175,17 +173,17 @@ class BarLake:
             only): then it stays.
 
         Raises:
-            ConfigError: not the address of an object of canonical rows in this lake.
+            ConfigError: not the key of an object of canonical rows.
             StorageError: the store did not do it; the object is where it was.
         """
-        target = layout.parse_key(uri.removeprefix(uri_of(self.store, "")))
+        target = layout.parse_key(key)
         if target is None:
-            raise ConfigError(f"{uri} is not the address of an object of canonical rows in {self.store.root_uri}")
-        with self.locks.named_locks([lock_name(self.store, target.key)], timeout_s=LOCK_TIMEOUT_S):
+            raise ConfigError(f"{key} is not the key of an object of canonical rows, and is left where it is")
+        with self.locks.named_locks([lock_name(self.store, key)], timeout_s=LOCK_TIMEOUT_S):
             try:
                 read_object(self.store, target)
             except Damaged:
-                copy = superseded.set_aside(self.store, target.key)
+                copy = superseded.set_aside(self.store, key)
                 return None if copy is None else uri_of(self.store, copy)
         return None
 
@@ -220,9 +218,9 @@ class BarLake:
         shape, rewriter = SHAPES[dataset], self._rewriter()
         keys = keys.select(list(shape.key)).sort_by([(name, "ascending") for name in shape.key])
         receipts = []
-        for month, of_month in _months(dataset, keys):
+        for month, of_month in months_of(dataset, keys):
             form = self._forms.lying(month)
-            for target, part in _parts(month, form, of_month) if form is not None else ():
+            for target, part in parts_of(month, form, of_month) if form is not None else ():
                 if self.store.head(target.key) is not None:
                     receipts.append(rewriter.rewrite(target, Change(list, removed=part)))
         return receipts
@@ -234,9 +232,9 @@ class BarLake:
             StorageError: the store is away.
         """
         found = []
-        for month, of_month in _months(dataset, rows):
-            form = self._forms.lying(month) or _usual(month)
-            found += [(uri_of(self.store, target.key), target) for target, _ in _parts(month, form, of_month)]
+        for month, of_month in months_of(dataset, rows):
+            form = self._forms.lying(month) or usual_form(month)
+            found += [(uri_of(self.store, target.key), target) for target, _ in parts_of(month, form, of_month)]
         return found
 
     def read_object(self, uri: str) -> pa.Table | None:
@@ -257,9 +255,9 @@ class BarLake:
             StorageError: the store is away.
         """
         kept = [rows.slice(0, 0)]
-        for month, of_month in _months(dataset, rows):
+        for month, of_month in months_of(dataset, rows):
             form = self._forms.lying(month)
-            for target, part in _parts(month, form, of_month) if form is not None else ():
+            for target, part in parts_of(month, form, of_month) if form is not None else ():
                 if self.store.head(target.key) is not None:
                     kept.append(part)
         return pa.concat_tables(kept)
@@ -414,43 +412,3 @@ class BarLake:
         found = [(stat, layout.parse_key(stat.key)) for prefix in prefixes for stat in self.store.list(prefix)]
         known = [(stat, target) for stat, target in found if target is not None and target.window.intersect(window)]
         return sorted(known, key=lambda pair: pair[1].key)
-
-
-def _usual(month: Month) -> Form:
-    """The form in which a month grows hour by hour."""
-    return month.forms[0]
-
-
-def _months(dataset: Dataset, table: pa.Table) -> Iterator[tuple[Month, pa.Table]]:
-    """Cut rows (or keys) in canonical order by the month they belong to."""
-    days = (times(table) // DAY_MS).astype("datetime64[D]")
-    starts = days.astype("datetime64[M]").astype("datetime64[D]").astype(np.int64) * DAY_MS
-    labels = table["interval"] if dataset is Dataset.OHLCV else None
-    for exchange in table["exchange"].unique().to_pylist():
-        of_exchange = np.asarray(pc.equal(table["exchange"], exchange))
-        for name in [None] if labels is None else sorted(labels.unique().to_pylist()):
-            chosen = of_exchange if labels is None else of_exchange & np.asarray(pc.equal(labels, name))
-            rows = np.flatnonzero(chosen)
-            for start in np.unique(starts[rows]).tolist():
-                interval = None if name is None else Interval(name)
-                yield Month(dataset, exchange, interval, start), table.take(rows[starts[rows] == start])
-
-
-def _parts(month: Month, form: Form, table: pa.Table) -> Iterator[tuple[LakeObject, pa.Table]]:
-    """Cut the rows (or keys) of a month by the object they belong to."""
-    if form is Form.WHOLE:
-        yield month.whole(), table
-        return
-    numbers = times(table) // DAY_MS if form is Form.DAYS else _buckets(table)
-    for number in np.unique(numbers).tolist():
-        target = month.day(number * DAY_MS) if form is Form.DAYS else month.bucket(number)
-        yield target, table.filter(pa.array(numbers == number))
-
-
-def _buckets(table: pa.Table) -> npt.NDArray[np.int64]:
-    """The bucket of each row."""
-    coded = table["symbol"].combine_chunks().dictionary_encode()
-    coded = coded.chunk(0) if isinstance(coded, pa.ChunkedArray) else coded
-    buckets = np.array([layout.bucket_of(symbol) for symbol in coded.dictionary.to_pylist()], np.int64)
-    found: npt.NDArray[np.int64] = buckets[coded.indices.to_numpy(zero_copy_only=False)]
-    return found
