@@ -23,11 +23,11 @@ def claim_origin(db: MySql, origin: str) -> None:
     """
 
     def claim(connection: Connection) -> str:
-        held = _held(connection)
+        held = origin_of(connection)
         if held is None:
             row = {"id": _ONLY, "origin": origin, "created_at": datetime.now(UTC).replace(tzinfo=None)}
             connection.execute(insert(installation).values(row).on_duplicate_key_update(id=_ONLY))
-            held = _held(connection)
+            held = origin_of(connection)
         return str(held)
 
     held = db.run(f"claiming the database for {origin} data", claim)
@@ -40,8 +40,9 @@ def claim_origin(db: MySql, origin: str) -> None:
 
 def read_origin(db: MySql) -> str | None:
     """The origin of the data here, None while nobody has claimed it."""
-    return db.run("reading the origin", _held)
+    return db.run("reading the origin", origin_of)
 
 
-def _held(connection: Connection) -> str | None:
+def origin_of(connection: Connection) -> str | None:
+    """The origin as the connection's transaction sees it, None while nobody has claimed the database."""
     return connection.scalar(select(installation.c.origin).where(installation.c.id == _ONLY))

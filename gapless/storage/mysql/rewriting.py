@@ -18,6 +18,7 @@ REWRITING = "rewriting"
 """State of an object whose receipt may not say what it holds."""
 
 _NOTHING = sha256(b"").hexdigest()
+_PIECE = 1_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,8 +38,13 @@ def begin_rewriting(db: MySql, objects: Sequence[Rewritten]) -> None:
     Raises:
         StorageError: the server did not take it for as long as retries last.
     """
-    if not objects:
-        return
+    if objects:
+        what = f"calling {len(objects)} objects of the lake unfinished"
+        db.run(what, lambda connection: call_unfinished(connection, objects))
+
+
+def call_unfinished(connection: Connection, objects: Sequence[Rewritten]) -> None:
+    """`begin_rewriting` in the connection's transaction."""
     now = datetime.now(UTC).replace(tzinfo=None)
     rows = [
         {
@@ -57,9 +63,9 @@ def begin_rewriting(db: MySql, objects: Sequence[Rewritten]) -> None:
         }
         for each in sorted(objects, key=lambda each: each.uri)
     ]
-    statement = insert(archive_receipt).values(rows)
-    again = statement.on_duplicate_key_update(state=statement.inserted.state)
-    db.run(f"calling {len(rows)} objects of the lake unfinished", lambda connection: connection.execute(again))
+    for at in range(0, len(rows), _PIECE):
+        statement = insert(archive_receipt).values(rows[at : at + _PIECE])
+        connection.execute(statement.on_duplicate_key_update(state=statement.inserted.state))
 
 
 def unfinished_objects(db: MySql, dataset: str) -> list[str]:

@@ -79,6 +79,11 @@ def schema_revision(db: MySql) -> str | None:
     )
 
 
+def known_revisions() -> tuple[str, ...]:
+    """The schema's revisions that this version of Gapless knows, oldest first."""
+    return tuple(reversed([each.revision for each in ScriptDirectory.from_config(_config()).walk_revisions()]))
+
+
 def _config() -> Config:
     config = Config()
     config.set_main_option("script_location", str(files("gapless.storage") / "migrations").replace("%", "%%"))
