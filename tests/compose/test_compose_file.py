@@ -146,7 +146,7 @@ def test_metrics_are_the_command_of_the_native_start(compose: dict[str, Any]) ->
 
 def test_files_that_an_operator_edits_are_mounted_and_exist(compose: dict[str, Any]) -> None:
     mounted = [v.split(":")[0] for v in services(compose)["scheduler"]["volumes"] if v.startswith("./")]
-    assert set(mounted) == {"./include/symbols.yaml", "./include/quality.yaml"}
+    assert set(mounted) == {f"./include/{name}.yaml" for name in ("symbols", "quality", "retention")}
     assert all((ROOT / path).is_file() for path in mounted), "docker would make a folder of what is missing"
 
 
