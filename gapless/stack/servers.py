@@ -93,15 +93,20 @@ class Servers:
             )
             for name, command, run_as, stop_signal in databases
         ]
-        # Metrics read the books, so they get the settings of this start; the replica is the exchange and gets none.
-        own = [("metrics", ["metrics", "--serve"], self.base | self.values)]
+        # Metrics read the books and the archive reads the Streams: they get the settings of this start. The replica is
+        # the exchange and gets none.
+        ours = self.base | self.values
+        own = [
+            ("metrics", ["metrics", "--serve", "--port", str(ports["metrics"])], ours),
+            ("archive-streams", ["archive-streams"], ours),
+        ]
         if self.replica_url:
-            own.append(("replica", ["replica", "--generate", str(DEMO_SEED)], plain))
+            own.append(("replica", ["replica", "--generate", str(DEMO_SEED), "--port", str(ports["replica"])], plain))
         gapless = str(Path(sys.executable).with_name("gapless"))
         found += [
             Service(
                 name=name,
-                command=(gapless, *words, "--port", str(ports[name])),
+                command=(gapless, *words),
                 environment=environment,
                 folder=str(layout.root),
                 url=url_of(name, ports),

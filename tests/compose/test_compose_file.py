@@ -12,7 +12,7 @@ import yaml
 from pydantic import AliasChoices
 
 from gapless import config
-from gapless.cli import metrics
+from gapless.cli import archive_streams, metrics
 from gapless.config import Settings, load_settings, project_root
 
 ROOT = project_root()
@@ -142,6 +142,16 @@ def test_metrics_are_the_command_of_the_native_start(compose: dict[str, Any]) ->
     asked = parser.parse_args(words[1:])
     published = services(compose)["metrics"]["ports"][0].rpartition(":")[2]
     assert (asked.serve, asked.host, asked.port) == (True, "0.0.0.0", int(published))
+
+
+def test_streams_are_archived_by_the_command_of_the_native_start(compose: dict[str, Any]) -> None:
+    service = services(compose)["archive-streams"]
+    parser = argparse.ArgumentParser()
+    archive_streams.add(parser.add_subparsers())
+    assert not parser.parse_args(service["command"].split()[1:]).once
+    assert parser.parse_args(service["healthcheck"]["test"][2:]).status
+    assert service["hostname"] == "archive-streams", "a name that stays, or what one left waits to be claimed"
+    assert "gapless-var:/opt/gapless/var" in service["volumes"], "where the tasks find the spool"
 
 
 def test_files_that_an_operator_edits_are_mounted_and_exist(compose: dict[str, Any]) -> None:

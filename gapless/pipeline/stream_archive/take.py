@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import socket
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -308,6 +310,11 @@ class Taker:
             return False
         self._due[what] = now + every_s
         return True
+
+
+def consumer_name() -> str:
+    """What a consumer of this host is called, from start to start: it goes on with what it had not acknowledged."""
+    return re.sub(r"[^A-Za-z0-9_-]", "-", socket.gethostname())[:64] or "archive"
 
 
 def _some(keys: Sequence[str], size: int) -> Iterator[Sequence[str]]:
