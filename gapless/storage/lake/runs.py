@@ -34,5 +34,6 @@ def changes(rows: pa.Table, names: tuple[str, ...]) -> Rows:
     """Row numbers at which one of these text columns changes, 0 included; none for no rows."""
     if not rows.num_rows:
         return np.empty(0, np.int64)
-    found = [text_runs(rows[name])[0] for name in names]
+    # In one piece: between two pieces a run that goes on would begin anew, and a day of a series be digested in halves.
+    found = [text_runs(rows[name].combine_chunks())[0] for name in names]
     return np.unique(np.concatenate(found)) if len(found) > 1 else found[0]
