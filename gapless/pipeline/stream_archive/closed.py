@@ -26,6 +26,7 @@ def publish_closed(
     hour_ms: int | None = None,
     kinds: Collection[Kind] | None = None,
     dry_run: bool = False,
+    link: str = "",
     on_progress: OnProgress = lambda line: None,
 ) -> PublishReport:
     """Publish every spooled hour that has been over for five minutes, oldest first; losses before what they explain.
@@ -37,6 +38,7 @@ def publish_closed(
         now_ms: the host's clock; an hour closed too early by it costs a second merge, never a row.
         hour_ms: only the hour that begins then.
         kinds: only these.
+        link: where a person can look at the run.
         dry_run: only say what would be published.
 
     Raises:
@@ -57,7 +59,7 @@ def publish_closed(
             waiting.append(_waiting(hour, "closed"))
         else:
             try:
-                receipt = publish_hour(rt, hour, on_progress)
+                receipt = publish_hour(rt, hour, on_progress, link=link)
             except GaplessError as error:
                 errors.append(_failure(hour, error))
                 away = isinstance(error, StorageError) and not isinstance(error, Damaged)

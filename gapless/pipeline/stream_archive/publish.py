@@ -13,7 +13,7 @@ import pyarrow as pa
 
 from gapless.domain.live import Entry, GapEvent, Kind
 from gapless.domain.stream_columns import STREAM_SHAPES
-from gapless.domain.window import iso
+from gapless.domain.window import HOUR_MS, Window, iso
 from gapless.errors import StorageError
 from gapless.pipeline.runtime import Runtime
 from gapless.pipeline.stream_archive.columns import RawSymbols, dataset_of, gap_events, rows_of
@@ -26,11 +26,13 @@ from gapless.storage.lake.hours import HourLake, Published
 from gapless.storage.lake.objects import uri_of
 from gapless.storage.lake.temporary import sweep
 from gapless.storage.mysql import RefusedRow, put_archive_receipts, record_quarantine
+from gapless.storage.mysql.checks import CLEAN, DIRTY, CheckRun, put_check
 from gapless.storage.spool import Damage, SpoolHour, read_files, read_hour, remove, seal, spooled_hours, streams_root
 
 LISTED = 100
 """Holes that a receipt names; all are counted."""
 LOCK_S = 5.0
+CHECK_KIND = "stream_archive"
 _PARSED_AT_ONCE = 4_096
 _QUARANTINED_AT_ONCE = 1_000
 
@@ -49,36 +51,52 @@ class _Taken:
 
 
 def publish_hour(
-    rt: Runtime, hour: SpoolHour, on_progress: OnProgress = lambda line: None, *, run_rows: int = RUN_ROWS
+    rt: Runtime,
+    hour: SpoolHour,
+    on_progress: OnProgress = lambda line: None,
+    *,
+    link: str = "",
+    run_rows: int = RUN_ROWS,
 ) -> StreamHourReceipt:
     """Publish what the spool holds of one kind, exchange and hour, and remove it there once the lake is proved.
 
     Killed anywhere and run again, it leaves the same objects: nothing lost, nothing twice. Files that a living writer
     has open are not touched (a receipt without files); entries that come later are published by a later call.
-    Memory does not grow with the hour: rows are sorted in runs on the disk beside the spool.
+    Memory does not grow with the hour: rows are sorted in runs on the disk beside the spool. The receipt is entered
+    into `check_run` (kind `stream_archive`, `dirty` when trades are missing unexplained or a file was damaged).
+
+    Args:
+        link: where a person can look at the run that this belongs to.
+        run_rows: how many rows are sorted together.
 
     Raises:
         StorageError: another process publishes the hour, or disk, lake or MySQL did not do it; the spool stays.
         ConfigError: the payloads are of an exchange that nobody here reads.
     """
-    begun = time.monotonic()
+    began_ms, begun = time.time_ns() // 1_000_000, time.monotonic()
     lake = HourLake(rt.lake.store, rt.lake.locks, work_folder(rt))
     name = f"streams:{hour.kind}:{hour.exchange}:{iso(hour.hour_ms)[:13]}"
     with rt.lake.locks.named_locks([lock_name(lake.store, name)], timeout_s=LOCK_S):
         try:
             files = seal(streams_root(rt.settings.spool_dir), hour)
+            if not files:
+                return StreamHourReceipt(kind=str(hour.kind), exchange=hour.exchange, hour=iso(hour.hour_ms))
             spool_bytes = sum(path.stat().st_size for path in files)
             sweep(work_folder(rt))
-            receipt = _publish(rt, lake, hour, files, on_progress, run_rows) if files else _receipt(hour)
+            receipt = msgspec.structs.replace(
+                _publish(rt, lake, hour, files, on_progress, run_rows),
+                files=len(files),
+                spool_bytes=spool_bytes,
+                seconds=round(time.monotonic() - begun, 3),
+            )
+            put_check(rt.db, _check_run(hour, files, receipt, began_ms, link))
             remove(files)
+            return receipt
         except OSError as error:
             raise StorageError(
                 f"{hour.kind} {hour.exchange} {iso(hour.hour_ms)}: {error.filename or 'the spool'}: "
                 f"{error.strerror or error}; the spool keeps what is not proved: correct the disk and run it again"
             ) from error
-    return msgspec.structs.replace(
-        receipt, files=len(files), spool_bytes=spool_bytes, seconds=round(time.monotonic() - begun, 3)
-    )
 
 
 def work_folder(rt: Runtime) -> Path:
@@ -210,5 +228,19 @@ def _line(one: Published) -> str:
     return f"{receipt.key}: {what}, {receipt.rows:,} rows, {receipt.bytes:,} bytes, read back"
 
 
-def _receipt(hour: SpoolHour) -> StreamHourReceipt:
-    return StreamHourReceipt(kind=str(hour.kind), exchange=hour.exchange, hour=iso(hour.hour_ms))
+def _check_run(
+    hour: SpoolHour, files: Sequence[Path], receipt: StreamHourReceipt, began_ms: int, link: str
+) -> CheckRun:
+    """The receipt as the books keep it: one row for these files, however often they are published."""
+    named = "\n".join([_batch(hour), *(path.name for path in files)])
+    return CheckRun(
+        identity=hashlib.sha256(named.encode()).hexdigest(),
+        kind=CHECK_KIND,
+        dataset=dataset_of(hour.kind),
+        window=Window(hour.hour_ms, hour.hour_ms + HOUR_MS),
+        state=DIRTY if receipt.unexplained or receipt.damaged else CLEAN,
+        result=msgspec.to_builtins(receipt),
+        link=link,
+        started_ms=began_ms,
+        finished_ms=max(began_ms, time.time_ns() // 1_000_000),
+    )

@@ -15,7 +15,7 @@ from gapless.domain.window import HOUR_MS
 from gapless.storage.lake.hour_layout import HourObject, SymbolRange
 from gapless.storage.lake.hour_runs import Runs, changes, ordered
 
-PIECE_ROWS = 393_216
+PIECE_ROWS = 131_072
 """A symbol with more rows is merged in equal slices of its hour."""
 CONFLICTS = 10_000
 """Conflicting rows that are kept apart of one object; all are counted."""
