@@ -4,17 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import threading
-from collections import deque
-from collections.abc import Collection, Generator, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
 from typing import Any
 
-import numpy as np
 import pyarrow as pa
-from MySQLdb.cursors import SSCursor
 from sqlalchemy import Connection, text
 
 from gapless.domain.datasets import SHAPES, Dataset, Shape
@@ -22,16 +18,13 @@ from gapless.domain.interval import Interval
 from gapless.domain.totals import SeriesKey, SeriesTotals
 from gapless.domain.window import Window
 from gapless.errors import StorageError
-from gapless.storage.mysql.books import moment, ms_of
+from gapless.storage.mysql.books import ms_of
 from gapless.storage.mysql.faults import explain, is_database_error
 from gapless.storage.mysql.partitions import Month, own_months, read_partitions
-from gapless.storage.mysql.reader import parse_lines
+from gapless.storage.mysql.pieces import read_pieces
 from gapless.storage.mysql.server import MySql
 from gapless.storage.mysql.sql import query
 
-PIECE_ROWS = 65_536
-_AHEAD = 2
-_FETCH_ROWS = 20_000
 _EPOCH_SECONDS = 62_167_219_200  # TO_SECONDS('1970-01-01')
 # The server would hang up on a reader that is busy elsewhere (uploading an object) for longer than a minute.
 _PATIENCE_S = 3600
@@ -129,13 +122,14 @@ class MonthRows:
         Raises:
             StorageError: the connection was lost, or `pieces` is under way.
         """
-        label = f"`{self._shape.label}`" if self._shape.label else "''"
-        with self._reading():
-            if self._source is None:
-                return {}
-            statement = f"SELECT exchange, symbol, {label}, COUNT(*) FROM {self._source} GROUP BY 1, 2, 3"  # noqa: S608
-            found = self._connection.exec_driver_sql(statement).all()
-        return {(exchange, symbol, of): int(rows) for exchange, symbol, of, rows in found}
+        label = self._shape.label
+        statement = (
+            "SELECT MIN(exchange) AS exchange, MAX(exchange) AS last_exchange, symbol, "  # noqa: S608
+            + (f"`{label}`" if label else "''")
+            + " AS label, COUNT(*) AS row_count FROM {rows} WHERE {keys} GROUP BY symbol"
+            + (f", `{label}`" if label else "")
+        )
+        return {key: int(row["row_count"]) for key, row in self._groups(statement, None).items()}
 
     def totals(self, keys: Collection[SeriesKey] | None = None) -> dict[SeriesKey, SeriesTotals]:
         """What each series adds up to, computed by the server in exact decimals; one pass over the rows.
@@ -146,19 +140,10 @@ class MonthRows:
         Raises:
             StorageError: the connection was lost, or `pieces` is under way.
         """
-        with self._reading():
-            if self._source is None or (keys is not None and not keys):
-                return {}
-            symbols = None if keys is None else tuple(sorted({symbol for _, symbol, _ in keys}))
-            statement = query(f"departing_{self._shape.dataset}_totals").replace("{rows}", self._source)
-            statement = statement.replace("{keys}", "TRUE" if symbols is None else "symbol IN %(symbols)s")
-            raw: Any = self._connection.connection.dbapi_connection
-            with contextlib.closing(raw.cursor()) as cursor:
-                cursor.execute(statement, None if symbols is None else {"symbols": symbols})
-                names = [column[0] for column in cursor.description]
-                found = [dict(zip(names, row, strict=True)) for row in cursor.fetchall()]
-        totals = {(row["exchange"], row["symbol"], row["label"]): _totals(self._shape, row) for row in found}
-        return totals if keys is None else {key: totals[key] for key in keys if key in totals}
+        symbols = None if keys is None else {symbol for _, symbol, _ in keys}
+        found = self._groups(query(f"departing_{self._shape.dataset}_totals"), symbols)
+        wanted = found.keys() if keys is None else found.keys() & set(keys)
+        return {key: _totals(self._shape, found[key]) for key in wanted}
 
     def pieces(
         self, exchange: str, symbols: Sequence[str], interval: Interval | None, window: Window
@@ -180,50 +165,33 @@ class MonthRows:
         with self._reading():
             if self._source is None:
                 return
-            lines = self._lines(self._source, exchange, sorted(set(symbols)), interval, window)
-            known = {"exchange": exchange} | ({} if interval is None else {"interval": str(interval)})
-            reader, parser = ThreadPoolExecutor(1, "read"), ThreadPoolExecutor(1, "parse")
-            ahead: deque[Future[pa.Table | None]] = deque()
+            raw: Any = self._connection.connection.dbapi_connection
+            yield from read_pieces(raw, self._shape, self._source, exchange, symbols, interval, window)
 
-            def begin() -> None:
-                read = reader.submit(next, lines, None)
-                ahead.append(parser.submit(_parsed, read, self._shape.schema, known))
+    def _groups(self, statement: str, symbols: Collection[str] | None) -> dict[SeriesKey, dict[str, Any]]:
+        """The answer's lines by series; of symbols that several exchanges share it is asked for each exchange."""
+        if self._source is None or (symbols is not None and not symbols):
+            return {}
+        statement = statement.replace("{rows}", self._source)
+        arguments = {} if symbols is None else {"symbols": tuple(sorted(symbols))}
+        with self._reading():
+            rows = self._ask(statement, arguments)
+            shared = tuple(sorted({row["symbol"] for row in rows if row["exchange"] != row["last_exchange"]}))
+            if shared:
+                rows = [row for row in rows if row["symbol"] not in shared]
+                which = f"SELECT DISTINCT exchange FROM {self._source} WHERE {{keys}}"  # noqa: S608
+                for each in self._ask(which, {"symbols": shared}):
+                    rows += self._ask(statement, {"symbols": shared, **each})
+        return {(row["exchange"], row["symbol"], row["label"]): row for row in rows}
 
-            try:
-                for _ in range(_AHEAD):
-                    begin()
-                while (piece := ahead.popleft().result()) is not None:
-                    begin()
-                    yield piece
-            finally:
-                for pool in (parser, reader):
-                    pool.shutdown(cancel_futures=True)
-                lines.close()
-
-    def _lines(
-        self, source: str, exchange: str, symbols: Sequence[str], interval: Interval | None, window: Window
-    ) -> Generator[_Lines]:
-        """The lines of one piece after the other, symbol by symbol: a query each, which walks the key."""
-        statement = query(f"departing_{self._shape.dataset}").replace("{rows}", source)
-        bounds = {"first": moment(_ceil_second(window.start_ms)), "last": moment(_ceil_second(window.end_ms))}
-        arguments: dict[str, object] = {"exchange": exchange, "interval": str(interval), **bounds}
+    def _ask(self, statement: str, arguments: dict[str, Any]) -> list[dict[str, Any]]:
+        conditions = {"symbols": "symbol IN %(symbols)s", "exchange": "exchange = %(exchange)s"}
+        keys = " AND ".join(conditions[name] for name in arguments) or "TRUE"
         raw: Any = self._connection.connection.dbapi_connection
-        piece = _Lines([], [], [])
-        with _as_bytes(raw), contextlib.closing(raw.cursor(SSCursor)) as cursor:
-            for symbol in symbols:
-                cursor.execute(statement, arguments | {"symbol": symbol})
-                rows = 0
-                while page := cursor.fetchmany(_FETCH_ROWS):
-                    piece.lines.extend(page)
-                    rows += len(page)
-                if rows:
-                    piece.symbols.append(symbol)
-                    piece.counts.append(rows)
-                if piece.lines and len(piece.lines) + rows > PIECE_ROWS:  # the next symbol is mostly of the same size
-                    yield piece
-                    piece = _Lines([], [], [])
-        if piece.lines:
-            yield piece
+        with contextlib.closing(raw.cursor()) as cursor:
+            cursor.execute(statement.replace("{keys}", keys), arguments)
+            names = [column[0] for column in cursor.description]
+            return [dict(zip(names, row, strict=True)) for row in cursor.fetchall()]
 
     @contextlib.contextmanager
     def _reading(self) -> Iterator[None]:
@@ -239,33 +207,6 @@ class MonthRows:
             raise StorageError(f"{self._what}: {explain(error)}; nothing was changed, begin again") from None
         finally:
             self._using.release()
-
-
-@dataclass(frozen=True, slots=True)
-class _Lines:
-    """The lines of some symbols, and how many belong to each."""
-
-    lines: list[tuple[bytes]]
-    symbols: list[str]
-    counts: list[int]
-
-
-@contextlib.contextmanager
-def _as_bytes(raw: Any) -> Iterator[None]:
-    """Values as the server sends them."""
-    converters, raw.converter = raw.converter, {}
-    try:
-        yield
-    finally:
-        raw.converter = converters
-
-
-def _parsed(read: Future[_Lines | None], schema: pa.Schema, known: dict[str, str]) -> pa.Table | None:
-    piece = read.result()
-    if piece is None:
-        return None
-    symbols = pa.array(piece.symbols, pa.string()).take(pa.array(np.repeat(np.arange(len(piece.counts)), piece.counts)))
-    return parse_lines(piece.lines, schema, {**known, "symbol": symbols})
 
 
 def _source(connection: Connection, dataset: Dataset, month: Month, *, twin: bool) -> str | None:
@@ -307,8 +248,3 @@ def _moment(value: object) -> datetime:
     if not isinstance(value, datetime):
         raise StorageError(f"the server gave {value!r} for a time")
     return value
-
-
-def _ceil_second(at_ms: int) -> int:
-    """Labels are whole seconds, and the driver would cut a fraction off."""
-    return at_ms + -at_ms % 1000

@@ -98,7 +98,7 @@ def texts(rows: pa.Table) -> list[tuple[object, ...]]:
 
 def held(db: MySql, source: str) -> int:
     """How many rows stand in a table or a partition of it."""
-    return db.run("counting", lambda c: int(c.scalar(text(f"SELECT COUNT(*) FROM {source}")) or 0))  # noqa: S608
+    return db.run("counting", lambda c: int(c.scalar(text(f"SELECT COUNT(*) FROM {source}")) or 0))
 
 
 def by_symbol(rows: pa.Table) -> Counter[str]:

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import dataclasses
 from decimal import Decimal
+from functools import partial
 
 import pyarrow as pa
 import pytest
-from sqlalchemy import text
+from sqlalchemy import Connection, text
 
 from gapless.domain.datasets import SHAPES, Dataset
 from gapless.domain.interval import Interval
 from gapless.domain.window import Window
 from gapless.errors import StorageError
-from gapless.storage.mysql import MySql, departing
+from gapless.storage.mysql import MySql, departing, pieces
 from gapless.storage.mysql.departing import Mark, MonthRows
 from gapless.storage.mysql.leaving import Leaving, exchange_out
 from gapless.storage.mysql.partitions import Month
@@ -116,8 +117,8 @@ def test_a_month_without_a_partition_has_no_rows(database: MySql) -> None:
 def test_pieces_hold_whole_symbols_in_the_order_of_their_utf8(
     mariadb_database: MySql, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(departing, "PIECE_ROWS", 400)
-    monkeypatch.setattr(departing, "_FETCH_ROWS", 7)
+    monkeypatch.setattr(pieces, "PIECE_ROWS", 400)
+    monkeypatch.setattr(pieces, "_FETCH_ROWS", 7)
     names = [
         "z/USDT:USDT",
         "A/USDT:USDT",
@@ -129,10 +130,10 @@ def test_pieces_hold_whole_symbols_in_the_order_of_their_utf8(
     ]
     fill(mariadb_database, Dataset.OHLCV, make_bars(names, FIRST_HOURS))
     with MonthRows.open(mariadb_database, Dataset.OHLCV, JULY) as rows:
-        pieces = list(rows.pieces("binance", [*names, "gone/USDT:USDT"], Interval.M1, JULY.window))
-        whole = pa.concat_tables(pieces)
+        found = list(rows.pieces("binance", [*names, "gone/USDT:USDT"], Interval.M1, JULY.window))
+        whole = pa.concat_tables(found)
         assert list(by_symbol(whole)) == sorted(names, key=lambda name: name.encode())
-        assert [piece.num_rows for piece in pieces] == [360, 360, 360, 180]
+        assert [piece.num_rows for piece in found] == [360, 360, 360, 180]
         assert whole["ts"].to_pylist() == sorted(set(whole["ts"].to_pylist())) * len(names)
         hour = Window.of("2026-07-01T01:00", "2026-07-01T02:00")
         [part] = rows.pieces("binance", names[:2], Interval.M1, hour)
@@ -153,29 +154,47 @@ def test_funding_of_several_rate_types_comes_in_the_order_of_its_key(database: M
         assert rows.totals() == totals_by_hand(Dataset.FUNDING, stored)
 
 
+@pytest.mark.parametrize("dataset", list(Dataset))
+def test_series_of_several_exchanges_are_told_apart(database: MySql, dataset: Dataset) -> None:
+    stored = july(dataset)
+    fill(database, dataset, stored)
+    names = ", ".join(f"`{name}`" for name in SHAPES[dataset].schema.names if name != "exchange")
+    for exchange in ("aaa", "mmm", "zzz"):
+        copy = f"INSERT INTO {dataset} (exchange, {names}, receipt_id) SELECT '{exchange}', {names}, 1 FROM {dataset}"
+        where = f" WHERE exchange = 'binance' AND symbol = '{PERPS[1]}'"
+        database.run("copying", partial(Connection.exec_driver_sql, statement=copy + where))
+    by_hand = totals_by_hand(dataset, stored)
+    for (_, symbol, label), totals in list(by_hand.items()):
+        if symbol == PERPS[1]:
+            by_hand |= {(exchange, symbol, label): totals for exchange in ("aaa", "mmm", "zzz")}
+    with MonthRows.open(database, dataset, JULY) as rows:
+        assert rows.totals() == by_hand
+        assert rows.series() == {key: totals.rows for key, totals in by_hand.items()}
+
+
 def test_a_reader_that_goes_away_leaves_the_snapshot_usable(
     mariadb_database: MySql, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(departing, "PIECE_ROWS", 100)
+    monkeypatch.setattr(pieces, "PIECE_ROWS", 100)
     stored = july(Dataset.OHLCV)
     fill(mariadb_database, Dataset.OHLCV, stored)
     with MonthRows.open(mariadb_database, Dataset.OHLCV, JULY) as rows:
-        pieces = rows.pieces("binance", PERPS, Interval.M1, JULY.window)
-        next(pieces)
+        reading = rows.pieces("binance", PERPS, Interval.M1, JULY.window)
+        next(reading)
         with pytest.raises(StorageError, match="another reading of this snapshot is under way"):
             rows.mark()
-        pieces.close()  # type: ignore[attr-defined]  # it is a generator
+        reading.close()  # type: ignore[attr-defined]  # it is a generator
         assert rows.mark().rows == stored.num_rows
         assert rows.totals() == totals_by_hand(Dataset.OHLCV, stored)
 
 
 def test_a_lost_connection_is_one_clear_error(database: MySql, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(departing, "PIECE_ROWS", 100)
+    monkeypatch.setattr(pieces, "PIECE_ROWS", 100)
     fill(database, Dataset.OHLCV, july(Dataset.OHLCV))
     with MonthRows.open(database, Dataset.OHLCV, JULY) as rows:
         number = rows._connection.exec_driver_sql("SELECT CONNECTION_ID()").scalar()
         database.run("killing", lambda c: c.exec_driver_sql(f"KILL {number}"))
-        with pytest.raises(StorageError, match="reading ohlcv of 2026-07 as it leaves: .*begin again"):
+        with pytest.raises(StorageError, match=r"reading ohlcv of 2026-07 as it leaves: .*begin again"):
             list(rows.pieces("binance", PERPS, Interval.M1, JULY.window))
 
 
