@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from datetime import date
 
 import pytest
@@ -131,3 +132,25 @@ def test_a_dropped_month_comes_back_and_its_neighbour_keeps_its_rows(database: M
 def test_a_missing_table_says_what_to_do(empty_database: MySql) -> None:
     with pytest.raises(StorageError, match="table ohlcv does not exist: run `gapless db upgrade`"):
         ensure_months(empty_database, "ohlcv", [Month(2026, 11)])
+
+
+def test_partitions_are_read_while_others_are_made(database: MySql) -> None:
+    """MariaDB's information_schema leaves out a table whose definition is being changed."""
+    ended = threading.Event()
+
+    def make() -> None:
+        try:
+            for month in month_range(Month(2025, 1), Month(2025, 12)):
+                ensure_months(database, "ohlcv", [month])
+        finally:
+            ended.set()
+
+    thread = threading.Thread(target=make)
+    thread.start()
+    counts = []
+    while not ended.is_set():
+        with database.engine.connect() as connection:
+            counts.append(len(read_partitions(connection, "ohlcv")))
+    thread.join()
+    assert all(counts)
+    assert counts == sorted(counts)
