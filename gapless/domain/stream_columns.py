@@ -136,7 +136,7 @@ DEPTH = StreamShape(
         ("transaction_ts", TIMESTAMP, True),
     ),
     key=("final_update_id",),
-    buckets=8,
+    buckets=16,
     ids="final_update_id",
 )
 KLINES = StreamShape(

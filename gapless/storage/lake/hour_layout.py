@@ -1,7 +1,9 @@
 """Where the hours of the live Streams lie in the lake, and what their footers say. Pure.
 
-trades/binance-2026-11-20T16.03.parquet       8 symbol buckets an hour: trades, depth, book_ticker
-mark_price/binance-2026-11-20T16.parquet      one object an hour: all others
+One folder a dataset, the hour in the name:
+
+    trades/binance-2026-11-20T16.03.parquet       8 symbol buckets an hour: trades, book_ticker; 16: depth
+    mark_price/binance-2026-11-20T16.parquet      one object an hour: all others
 """
 
 from __future__ import annotations

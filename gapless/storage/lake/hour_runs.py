@@ -162,7 +162,8 @@ def changes(rows: pa.Table, names: tuple[str, ...], also: np.ndarray | None = No
 def codes(column: pa.ChunkedArray) -> np.ndarray:
     """A column without nulls as integers that sort as its values do."""
     if pa.types.is_timestamp(column.type) or pa.types.is_integer(column.type):
-        return column.cast(pa.int64()).to_numpy()
+        plain: np.ndarray = column.cast(pa.int64()).to_numpy()
+        return plain
     coded = column.combine_chunks()
     coded = (coded.chunk(0) if isinstance(coded, pa.ChunkedArray) else coded).dictionary_encode()
     values = coded.dictionary.to_pylist()

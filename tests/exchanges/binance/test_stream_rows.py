@@ -70,7 +70,7 @@ def one(dataset: str, received: Received) -> dict[str, Any]:
     table, rejected = parse_stream(dataset, "binance", [received], NAMES)
     assert not rejected
     assert table.schema == STREAM_SHAPES[dataset].schema
-    (row,) = table.to_pylist()
+    row: dict[str, Any] = table.to_pylist()[0]
     return row
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import duckdb
+import pyarrow as pa
 import pytest
 from sqlalchemy import text
 
@@ -26,7 +27,7 @@ from gapless.storage.lake import BarLake
 from gapless.storage.lake.files import FileStore
 from gapless.storage.lake.objects import ObjectStore
 from gapless.storage.mysql import MySql
-from gapless.storage.spool import SegmentWriter, hour_folder, spooled_hours, streams_root
+from gapless.storage.spool import SegmentWriter, hour_folder, seal, spooled_hours, streams_root
 
 HOUR = parse_time("2026-11-20T16")
 HOUR_MS = 3_600_000
@@ -197,6 +198,7 @@ def test_a_symbol_larger_than_memory_is_merged_in_slices(archive: Archive, monke
     from gapless.storage.lake import hours
 
     slices = hours.HourLake.__init__.__kwdefaults__
+    assert slices is not None
     monkeypatch.setitem(slices, "piece_rows", 7)
     trades = [trade(number) for number in range(1, 201)]
     archive.spool(*trades[::3], *trades[1::3])
@@ -342,13 +344,11 @@ def test_a_store_that_is_away_is_asked_once_and_everything_stays(
 
 
 def test_a_full_disk_leaves_the_spool_as_it_was(archive: Archive, monkeypatch: pytest.MonkeyPatch) -> None:
-    from gapless.storage.lake import hour_runs
-
     def full(*_: Any, **__: Any) -> Any:
         raise OSError(28, "No space left on device")
 
     archive.spool(trade(1))
-    monkeypatch.setattr(hour_runs.pa.ipc, "new_file", full)
+    monkeypatch.setattr(pa.ipc, "new_file", full)
     (error,) = archive.publish().errors
     assert "No space left on device" in error.message
     monkeypatch.undo()
@@ -359,7 +359,7 @@ def test_two_publishers_of_one_hour_exclude_each_other(archive: Archive, monkeyp
     archive.spool(trade(1))
     monkeypatch.setattr(publish, "LOCK_S", 0.05)
     seen: list[PublishReport] = []
-    inner = publish.seal
+    inner = seal
 
     def meanwhile(*arguments: Any) -> Any:
         monkeypatch.setattr(publish, "seal", inner)
