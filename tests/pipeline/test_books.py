@@ -19,20 +19,23 @@ import pytest
 from sqlalchemy import text
 
 from gapless.config import Settings, load_settings
-from gapless.domain.window import HOUR_MS, from_ms
+from gapless.domain.instrument import Market
+from gapless.domain.window import HOUR_MS, Window, from_ms, iso
 from gapless.errors import ConfigError, NotFound, OriginMismatch, StorageError
 from gapless.pipeline.books import export_books, list_books, restore_books
 from gapless.pipeline.runtime import Runtime
 from gapless.storage.lake import book_zone as zone
 from gapless.storage.lake.objects import Damaged
-from gapless.storage.mysql import MySql, claim_origin
+from gapless.storage.mysql import MySql, claim_origin, load_coverage
 from gapless.storage.mysql.book_rows import BOOKS, arrow_schema, read_rows, write_rows
 from gapless.storage.mysql.books import metadata
 from gapless.storage.mysql.bulk import replace_rows
+from gapless.storage.mysql.rewriting import unfinished_objects
 from tests.fixtures.forks import Forked
 from tests.fixtures.mysql import KINDS, Server, fresh_database
+from tests.fixtures.replica import ReplicaHandle
 from tests.fixtures.s3 import ACCESS_KEY, BUCKET, SECRET_KEY, S3Server
-from tests.pipeline.conftest import mysql_url
+from tests.pipeline.conftest import NOON, MakeInstallation, mysql_url
 
 NOW = datetime(2026, 11, 20, 0, 15, 0, 123_000)  # noqa: DTZ001 - as the books keep times
 COIN = "币安人生/USDT:USDT"
@@ -348,6 +351,37 @@ def test_what_only_the_lost_server_held_is_open_again(make_house: MakeHouse, kin
     told = done.reopened
     assert (told.months, told.loads, told.exports, told.objects) == (1, 1, 3, 1)
     assert len(done.notes) == 3
+
+
+def test_the_bars_follow_the_books_into_a_new_server(
+    make_installation: MakeInstallation, replica: ReplicaHandle
+) -> None:
+    lost = make_installation(replica, name="lost")
+    lake = lost.settings.lake
+    lost.etl(intervals="1m,1h")
+    lost.backfill("2026-11-14", "2026-11-15", into="mysql")
+    with lost.open() as rt:
+        export_books(rt)
+    before = Window(NOON.start_ms - HOUR_MS, NOON.start_ms)
+    lost.etl(before, intervals="1m,1h")  # of this hour the lake knows, and the export does not
+    held = "SELECT symbol, `interval`, day, `rows`, sha256 FROM archive_series ORDER BY 1, 2, 3"
+    fresh = make_installation(replica, name="fresh", lake_uri=lake)
+    with fresh.open() as rt:
+        restore_books(rt)
+        assert load_coverage(rt.db, "binance", Market.UM, NOON, archived=True) == [], "the hour is to be taken again"
+        assert load_coverage(rt.db, "binance", Market.UM, NOON) != [], "that it was taken once stays on record"
+        assert len(unfinished_objects(rt.db, "ohlcv")) == 2
+    window = ["--start", iso(before.start_ms), "--end", iso(NOON.end_ms), "--symbols", "BTC/USDT:USDT"]
+    code, report, errors = fresh.command("gaps", *window, "--intervals", "1m,1h", "--fill")
+    assert (code, report["missing"], report["failed"]) == (0, 0, 0), errors
+    assert unfinished_objects(fresh.db, "ohlcv") == []
+    assert fresh.rows(held) == lost.rows(held)
+    assert [fresh.etl(hour, intervals="1m,1h").rows_loaded for hour in (before, NOON)] == [61, 61]
+    assert fresh.backfill("2026-11-14", "2026-11-15", into="mysql").rows_loaded == 1440
+    assert fresh.mysql_bars() == lost.mysql_bars()
+    with fresh.open() as rt:
+        assert load_coverage(rt.db, "binance", Market.UM, NOON, archived=True) != []
+    assert fresh.rows("SELECT state, expected, present FROM series_month") == [("whole", 1440, 1440)]
 
 
 def test_killed_at_random_points_either_way_and_done_again_it_is_whole(make_house: MakeHouse) -> None:

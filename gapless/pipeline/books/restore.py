@@ -130,7 +130,7 @@ def restore_books(
             if dry_run:
                 return Reopened()
             lake = _seen(store, manifest.snapshot_ms - _CLOCKS_MS)
-            reopened = reopen_claims(connection, manifest.snapshot_ms, lake, store.root_uri)
+            reopened = reopen_claims(connection, lake, store.root_uri)
             connection.commit()
             return reopened
 

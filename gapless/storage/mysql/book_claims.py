@@ -10,7 +10,7 @@ from sqlalchemy import Connection, func, select, update
 
 from gapless.domain.datasets import Dataset
 from gapless.domain.window import HOUR_MS
-from gapless.storage.mysql.books import archive_receipt, load_receipt, moment, month_export, series_month
+from gapless.storage.mysql.books import archive_receipt, load_receipt, moment, month_export, ms_of, series_month
 from gapless.storage.mysql.exports import COPYING, DROPPED, LEAVING, RESTORED, VERIFIED
 from gapless.storage.mysql.rewriting import REWRITING, Rewritten, call_unfinished
 
@@ -24,7 +24,7 @@ class Reopened:
 
     Attributes:
         months: of series, in the ledger: whole in MySQL, and partial now.
-        loads: of the last 48 h: taken, and to be taken again.
+        loads: of the last 48 h on record: taken, and to be taken again.
         exports: of months whose rows MySQL held, in a table of their own or restored.
         objects: of the lake whose content the books do not know for certain; the next repair reads them.
     """
@@ -44,13 +44,11 @@ class LakeObjectSeen:
     changed: bool
 
 
-def reopen_claims(
-    connection: Connection, snapshot_ms: int, lake: Mapping[str, LakeObjectSeen], root_uri: str
-) -> Reopened:
+def reopen_claims(connection: Connection, lake: Mapping[str, LakeObjectSeen], root_uri: str) -> Reopened:
     """Take back, in the connection's transaction, what holds only as long as the server that was exported stands.
 
-    Ledger lines of MySQL become partial and count no row, so that a backfill loads their months again. Loads of the 48
-    hours before the snapshot count as not archived, so that the hourly runs take these hours again. Months on their way
+    Ledger lines of MySQL become partial and count no row, so that a backfill loads their months again. Loads of the
+    last 48 hours on record count as not archived, so that the hourly runs take these hours again. Months on their way
     out of MySQL: what was verified is in the lake, and MySQL no longer holds it; what was not begins anew. Objects of
     the lake that were written after the snapshot, or are not as the books say, are unfinished until they are read.
 
@@ -61,22 +59,22 @@ def reopen_claims(
     months = connection.execute(
         update(series_month).where(ledger.store == "mysql").values(state="partial", present=0, sources="")
     ).rowcount
-    loads = connection.execute(
-        update(load_receipt)
-        .where(
-            load.dataset == str(Dataset.OHLCV),
-            load.window_end > moment(snapshot_ms - CATCH_UP_MS),
-            load.archived_at.is_not(None),
-        )
-        .values(archived_at=None)
-    ).rowcount
+    hourly = load.dataset == str(Dataset.OHLCV)
+    newest = connection.scalar(select(func.max(load.window_end)).where(hourly))
+    loads = 0
+    if newest is not None:  # by the windows' own time: a run of later looks no further back than this
+        lately = load.window_end > moment(ms_of(newest) - CATCH_UP_MS)
+        recent = update(load_receipt).where(hourly, lately, load.archived_at.is_not(None))
+        loads = connection.execute(recent.values(archived_at=None)).rowcount
     now = datetime.now(UTC).replace(tzinfo=None)
     gone = connection.execute(
         update(month_export)
         .where(month.state.in_([VERIFIED, RESTORED]))
         .values(state=DROPPED, dropped_at=func.coalesce(month.dropped_at, now), hold_until=None)
     ).rowcount
-    anew = connection.execute(update(month_export).where(month.state == LEAVING).values(state=COPYING)).rowcount
+    anew = connection.execute(
+        update(month_export).where(month.state == LEAVING).values(state=COPYING, mark="")
+    ).rowcount
     held = {
         uri: (size, state)
         for uri, size, state in connection.execute(select(receipt.uri, receipt.bytes, receipt.state))
