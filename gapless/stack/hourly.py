@@ -14,7 +14,14 @@ from gapless.errors import GaplessError
 from gapless.stack.airflow_api import AirflowApi
 
 DAG_ID = "ohlcv_etl"
-ALSO_SCHEDULED = ("instruments_daily", "funding_etl", "futures_metrics_etl", "gap_diff_daily", "quality_daily")
+ALSO_SCHEDULED = (
+    "instruments_daily",
+    "funding_etl",
+    "futures_metrics_etl",
+    "gap_diff_daily",
+    "quality_daily",
+    "housekeeping_daily",
+)
 """What a running installation needs besides; unpaused once the first run is green, which gets the machine first.
 
 Metrics that are not fetched within thirty days are gone: they do not wait until somebody thinks of them. The diff comes

@@ -40,8 +40,8 @@ _NOTHING_YET = """<p>No quality report has been built here yet. <code>quality_da
 <code>gap_diff_daily</code> has ended.</p>
 <p>For one now: trigger <code>quality_daily</code> with a day for which bars are stored, or run
 <code>gapless quality --day 2026-11-20</code> where Airflow's workers run. Then load this page again.</p>"""
-_NOT_THERE = """<p>There is no such page. Reports are kept for a time, which <code>include/retention.yaml</code> says; of
-an older one the verdict is still in the table <code>check_run</code>.</p><p><a href="{home}">All reports</a></p>"""
+_NOT_THERE = """<p>There is no such page. Reports are kept for a time, which <code>include/retention.yaml</code> says;
+of an older one the verdict is still in the table <code>check_run</code>.</p><p><a href="{home}">All reports</a></p>"""
 
 Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
