@@ -157,8 +157,8 @@ def _handed_on(due: Any, dataset: Dataset, month: Month, steps: Sequence[Step], 
     found = report_of(dataset, month, list(steps), 0.0)
     if before is not None:
         earlier = from_xcom(before["report"], ExportReport)
-        found = earlier if not found.rows else found
-        found = msgspec.structs.replace(found, errors=(*earlier.errors, *found.errors))
+        both = {"errors": (*earlier.errors, *found.errors), "written": earlier.written + found.written}
+        found = msgspec.structs.replace(found if found.rows else earlier, **both)
     found = msgspec.structs.replace(found, seconds=round(found.copy_seconds + found.verify_seconds, 3))
     print(_facts(found))
     return {"due": due, "report": to_xcom(found)}

@@ -32,6 +32,7 @@ from gapless.storage.mysql.exports import (
     MonthExport,
     newest_export,
     put_export,
+    read_exports,
 )
 from gapless.storage.mysql.leaving import (
     Leaving,
@@ -57,10 +58,12 @@ class Step:
     Attributes:
         export: its line in the book; None: MySQL holds no row of the month, and nothing was done.
         errors: what was lost by others' hands and mended as far as it could be.
+        written: objects that it made or replaced.
     """
 
     export: MonthExport | None
     errors: tuple[Failure, ...] = ()
+    written: int = 0
 
 
 def copy_month(rt: Runtime, dataset: Dataset, month: Month, watch: Watch, *, verify: bool) -> Step:
@@ -74,12 +77,8 @@ def copy_month(rt: Runtime, dataset: Dataset, month: Month, watch: Watch, *, ver
         mark = rows.mark()
         if mark.rows == 0:
             return Step(None)
-        export = _begin(rt, dataset, month, mark)
-        export, errors = _copy(rt, rows, export, watch)
-        if not verify:
-            return Step(export, errors)
-        export, more = _verify(rt, rows, export, watch)
-    return Step(export, errors + more)
+        copied = _copy(rt, rows, _begin(rt, dataset, month, mark), watch)
+        return _after(copied, _verify(rt, rows, copied[0], watch)) if verify else Step(*copied, copied[0].written)
 
 
 def take_out(rt: Runtime, dataset: Dataset, month: Month, watch: Watch) -> Step:
@@ -93,12 +92,13 @@ def take_out(rt: Runtime, dataset: Dataset, month: Month, watch: Watch) -> Step:
     finish_dropping(rt, dataset, month)
     leaving = Leaving(dataset, month)
     errors: tuple[Failure, ...] = ()
+    written = 0
     if not is_out(rt, leaving):
         for _ in range(ROUNDS):
             export = newest_export(rt.db, dataset, month)
             if export is None or export.state not in (COPYING, LEAVING, VERIFIED) or not export.mark:
                 copied = copy_month(rt, dataset, month, watch, verify=False)
-                export, errors = copied.export, errors + copied.errors
+                export, errors, written = copied.export, errors + copied.errors, written + copied.written
                 if export is None:
                     return Step(None, errors)
             put_export(rt.db, replace(export, state=LEAVING))
@@ -112,7 +112,7 @@ def take_out(rt: Runtime, dataset: Dataset, month: Month, watch: Watch) -> Step:
                 "Run it again when the backfill or repair of that month is done"
             )
     proved = prove_twin(rt, leaving, watch)
-    return Step(proved.export, errors + proved.errors)
+    return Step(proved.export, errors + proved.errors, written + proved.written)
 
 
 def prove_twin(rt: Runtime, leaving: Leaving, watch: Watch) -> Step:
@@ -128,7 +128,7 @@ def prove_twin(rt: Runtime, leaving: Leaving, watch: Watch) -> Step:
             export = _begin(rt, leaving.dataset, leaving.month, mark)
         export = replace(export, state=LEAVING, mark=str(mark), rows=mark.rows)
         put_export(rt.db, export)
-        return Step(*_verify(rt, rows, export, watch))
+        return _after((export, ()), _verify(rt, rows, export, watch), already=export.written)
 
 
 def let_go(rt: Runtime, dataset: Dataset, month: Month) -> MonthExport | None:
@@ -149,7 +149,8 @@ def let_go(rt: Runtime, dataset: Dataset, month: Month) -> MonthExport | None:
             put_export(rt.db, replace(export, dropped_ms=_now_ms()))
             drop_twin(rt.db, leaving, export)
     finish_dropping(rt, dataset, month)
-    fold_empty_months(rt.db, str(dataset), month.plus(1))
+    gone = [each.month for each in read_exports(rt.db, dataset) if each.state == DROPPED]
+    fold_empty_months(rt.db, str(dataset), max([month, *gone]).plus(1))
     return newest_export(rt.db, dataset, month)
 
 
@@ -168,6 +169,13 @@ def is_out(rt: Runtime, leaving: Leaving) -> bool:
     return leaving in find_twins(rt.db) and twin_mark(rt.db, leaving).rows > 0
 
 
+_Done = tuple[MonthExport, tuple[Failure, ...]]
+
+
+def _after(before: _Done, verified: _Done, *, already: int = 0) -> Step:
+    return Step(verified[0], before[1] + verified[1], verified[0].written - already)
+
+
 def _begin(rt: Runtime, dataset: Dataset, month: Month, mark: Mark) -> MonthExport:
     """A line in the book: the last one's, or another round where that has come to its end."""
     last = newest_export(rt.db, dataset, month)
@@ -176,7 +184,7 @@ def _begin(rt: Runtime, dataset: Dataset, month: Month, mark: Mark) -> MonthExpo
     return MonthExport(dataset, month, number, COPYING, begun_ms, rows=mark.rows)
 
 
-def _copy(rt: Runtime, rows: MonthRows, export: MonthExport, watch: Watch) -> tuple[MonthExport, tuple[Failure, ...]]:
+def _copy(rt: Runtime, rows: MonthRows, export: MonthExport, watch: Watch) -> _Done:
     began = time.monotonic()
     series = rows.series()
     watch.say(f"{export.dataset} {export.month}: {export.rows:,} rows of {len(series):,} series to the lake")
@@ -220,7 +228,7 @@ def _put_aside(rt: Runtime, export: MonthExport, error: Damaged, watch: Watch) -
     return [Failure("", "", f"{export.dataset} {export.month}", "damaged", message)]
 
 
-def _verify(rt: Runtime, rows: MonthRows, export: MonthExport, watch: Watch) -> tuple[MonthExport, tuple[Failure, ...]]:
+def _verify(rt: Runtime, rows: MonthRows, export: MonthExport, watch: Watch) -> _Done:
     """Prove, bring what lacks once more, prove again; the manifest, then the receipt."""
     began = time.monotonic()
     errors: tuple[Failure, ...] = ()

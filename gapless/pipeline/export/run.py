@@ -102,7 +102,7 @@ def report_of(dataset: Dataset, month: Month, steps: list[Step], seconds: float)
     return msgspec.structs.replace(
         last,
         rows=sum(export.rows for export in rounds.values()),
-        written=sum(export.written for export in rounds.values()),
+        written=sum(step.written for step in steps),
         seconds=round(seconds, 3),
         errors=errors,
     )

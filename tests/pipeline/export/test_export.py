@@ -47,7 +47,10 @@ def test_a_month_leaves_and_every_reader_sees_what_it_saw(filled: Installation) 
 
 def test_the_manifest_holds_the_exact_sums_of_what_mysql_held(installation: Installation) -> None:
     fill(installation)
-    asked = "SELECT SUM(close), SUM(volume), SUM(trades), COUNT(*) FROM ohlcv WHERE symbol = %s AND `interval` = '1h' AND ts < '2026-08-01'"
+    asked = (
+        "SELECT SUM(close), SUM(volume), SUM(trades), COUNT(*) FROM ohlcv"
+        " WHERE symbol = %s AND `interval` = '1h' AND ts < '2026-08-01'"
+    )
     [(close, volume, trades, count)] = installation.rows(asked, SYMBOLS[2])
     report = export(installation)
     manifest = json.loads(
@@ -110,7 +113,10 @@ def test_what_the_lake_knows_better_stays_and_is_on_record(installation: Install
         bars = rt.lake.read(day, symbols=["BTC/USDT"], intervals=[Interval.H1], exchange="binance")
         assert bars.num_rows == 0
     export(installation, drop=False)
-    statement = "UPDATE ohlcv SET trades = trades + 1, source = 2, receipt_id = receipt_id + 1 WHERE symbol = 'BTC/USDT' AND ts = '2026-07-30 05:00:00'"
+    statement = (
+        "UPDATE ohlcv SET trades = trades + 1, source = 2, receipt_id = receipt_id + 1"
+        " WHERE symbol = 'BTC/USDT' AND ts = '2026-07-30 05:00:00'"
+    )
     with installation.db.engine.begin() as connection:
         connection.exec_driver_sql("UPDATE ohlcv SET source = 1, receipt_id = receipt_id + 1 WHERE ts < '2026-08-01'")
     export(installation, drop=False)  # the lake learns that REST said so
