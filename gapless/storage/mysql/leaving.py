@@ -84,18 +84,23 @@ def exchange_out(db: MySql, leaving: Leaving, mark: Mark, *, lock_wait_s: float 
     """
     what = f"taking {leaving} out of its table"
 
+    sent = False
+
     def exchange(connection: Connection) -> bool:
-        source = f"`{leaving.table}` PARTITION ({leaving.month.partition})"
+        nonlocal sent
         if leaving.month not in own_months(read_partitions(connection, leaving.table)):
             return False
         if table_exists(connection, leaving.twin) and not _is_empty(connection, f"`{leaving.twin}`"):
+            if sent and mark_of(connection, f"`{leaving.twin}`") == mark:
+                return True  # the connection was lost at our own exchange, which went through
             raise StorageError(
                 f"{what}: {leaving.twin} holds rows of an earlier export of this month; finish that first "
                 f"(`gapless export-month {leaving.month} --table {leaving.table} --drop`)"
             )
-        if mark_of(connection, source) != mark:
+        if mark_of(connection, f"`{leaving.table}` PARTITION ({leaving.month.partition})") != mark:
             return False
         _make_twin(connection, leaving)
+        sent = True
         _exchange(connection, leaving)
         return True
 
@@ -152,7 +157,7 @@ def drop_twin(db: MySql, leaving: Leaving, proof: MonthExport) -> None:
                 f"{what}: it holds {mark.rows} rows of mark {mark}, but {proof.mark} were verified; nothing was "
                 "dropped. Export the month again"
             )
-        connection.execute(text(f"DROP TABLE `{leaving.twin}`"))
+        _drop(connection, leaving)
 
     _alone_with(db, leaving.dataset, [], what, drop)
 
@@ -170,7 +175,7 @@ def discard_empty_twin(db: MySql, leaving: Leaving) -> bool:
             return False
         if not _is_empty(connection, f"`{leaving.twin}`"):
             raise StorageError(f"{what}: it holds rows; nothing was dropped. Finish the export of {leaving} first")
-        connection.execute(text(f"DROP TABLE `{leaving.twin}`"))
+        _drop(connection, leaving)
         return True
 
     return _alone_with(db, leaving.dataset, [], what, discard)
@@ -310,6 +315,10 @@ def _exchange(connection: Connection, leaving: Leaving) -> None:
     connection.execute(
         text(f"ALTER TABLE `{leaving.table}` EXCHANGE PARTITION {leaving.month.partition} WITH TABLE `{leaving.twin}`")
     )
+
+
+def _drop(connection: Connection, leaving: Leaving) -> None:
+    connection.execute(text(f"DROP TABLE `{leaving.twin}`"))
 
 
 def _alone_with(
