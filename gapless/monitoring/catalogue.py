@@ -136,6 +136,33 @@ _ALL = (
         (),
         "When the snapshot of the books' newest daily export was taken, seconds since 1970; absent before the first.",
     ),
+    Metric(
+        "stream_archive_consumers",
+        Kind.GAUGE,
+        (),
+        "How many consumers take the live Streams to disk; 0 when Redis does not answer, absent when none is"
+        " configured.",
+    ),
+    Metric(
+        "stream_archive_alarms",
+        Kind.GAUGE,
+        (),
+        "Alarms of the consumers: entries will be lost when nothing is done. gapless archive-streams --status says"
+        " what.",
+    ),
+    Metric(
+        "stream_archive_oldest_untaken_seconds",
+        Kind.GAUGE,
+        ("kind",),
+        "How long the oldest entry of the live Streams has waited that is not safe on disk; 0 when all are.",
+    ),
+    Metric(
+        "stream_archive_lost_entries",
+        Kind.GAUGE,
+        ("kind",),
+        "Entries removed from the live Streams before they were taken, since the consumers started.",
+    ),
+    Metric("stream_archive_spool_bytes", Kind.GAUGE, (), "What was taken from the live Streams and waits on disk."),
 )
 
 CATALOGUE: dict[str, Metric] = {metric.name: metric for metric in _ALL}

@@ -16,6 +16,7 @@ from gapless.pipeline.completeness import KIND as COMPLETENESS
 from gapless.pipeline.housekeeping import TAKEN
 from gapless.pipeline.metrics.exchange_time import ExchangeTime
 from gapless.pipeline.metrics.lag import LagWatch
+from gapless.pipeline.metrics.live import stream_archive
 from gapless.pipeline.metrics.months import books, months
 from gapless.pipeline.runtime import EXCHANGE, Runtime
 from gapless.storage.mysql import count_quarantined
@@ -51,6 +52,7 @@ def collect(rt: Runtime, clock: ExchangeTime, lags: LagWatch) -> list[Sample]:
             Sample("pages_open", count_open_pages(rt.db)),
             *_completeness(read_checks(rt.db, kinds=[COMPLETENESS])),
             *_lag(rt, clock, lags),
+            *stream_archive(rt.settings),
         ]
     except StorageError as error:
         rt.say(f"no metrics but gapless_up: {error}")

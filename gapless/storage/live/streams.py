@@ -285,10 +285,10 @@ class LiveStreams:
         return [_delivery(key.decode(), entries) for key, entries in _by_key(answer)]
 
 
-def open_streams(url: str, consumer: str) -> LiveStreams:
+def open_streams(url: str, consumer: str, *, timeout_s: float = _TIMEOUT_S) -> LiveStreams:
     """A consumer of the Redis at `url`. Nothing is asked of the server yet."""
     client = Redis.from_url(
-        url, socket_timeout=_TIMEOUT_S, socket_connect_timeout=_TIMEOUT_S, retry=Retry(NoBackoff(), 1), protocol=2
+        url, socket_timeout=timeout_s, socket_connect_timeout=timeout_s, retry=Retry(NoBackoff(), 1), protocol=2
     )
     # Answers of the hot commands are taken as they come: the client's own shaping of them costs more than the read.
     for name in ("XREADGROUP", "XAUTOCLAIM"):

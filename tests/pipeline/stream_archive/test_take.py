@@ -13,10 +13,13 @@ from typing import Any
 
 import msgspec
 import pytest
+from pydantic import SecretStr
 
+from gapless.config import Settings
 from gapless.domain.live import GAPS_KEY, GapEvent, GapReason, Kind, gap_of, stream_key
 from gapless.domain.retention import SpoolBounds, StreamBounds
 from gapless.errors import ConfigError, StorageError
+from gapless.pipeline.metrics.live import stream_archive
 from gapless.pipeline.stream_archive import watch
 from gapless.pipeline.stream_archive.take import DEFAULT_KINDS, Taker
 from gapless.storage.live import open_streams
@@ -467,3 +470,23 @@ def test_two_consumers_share_the_work(writer: Writer, archive: Archive) -> None:
     other.once()
     assert sorted(map(int, archive.held())) == list(range(900))
     assert not gaps(writer)
+
+
+def test_metrics_tell_of_alarms_and_losses_and_of_nobody_at_work(
+    writer: Writer, archive: Archive, redis_url: str
+) -> None:
+    def told(url: str = redis_url) -> dict[tuple[str, ...], float]:
+        found = stream_archive(Settings(redis_url=SecretStr(url)))
+        return {(each.name.removeprefix("stream_archive_"), *each.labels): each.value for each in found}
+
+    assert told() == {("consumers",): 0}
+    assert told("redis://127.0.0.1:1") == {("consumers",): 0}
+    assert list(stream_archive(Settings(redis_url=None))) == []
+    writer.write(range(10))
+    archive.taker().once()
+    writer.write(range(10, 30), maxlen=5, approximate=False)
+    archive.taker(spool=SpoolBounds(bytes=1 << 20)).once()
+    found = told()
+    assert (found[("consumers",)], found[("alarms",)], found[("lost_entries", "trades")]) == (1, 0, 15)
+    assert found[("spool_bytes",)] > 0
+    assert found[("oldest_untaken_seconds", "mark_price")] == 0
