@@ -20,7 +20,7 @@ DOC = """
 | `rules` | continuity, jumps, agreement of intervals, spot against perpetual, activity | findings; the review queue |
 | `expectations` | Great Expectations' suites of every table | a report in the lake under `reports/`, the data docs |
 | `verdict` | says what both come to; tells whoever is on call | a check of the day in `check_run` |
-| `sweep` | deletes reports older than `GAPLESS_REPORTS_DAYS` | nothing |
+| `sweep` | deletes reports that were kept their days (`include/retention.yaml`) | nothing |
 
 **When to trigger.** After data of some day were repaired, or a check was corrected: with `day`, or with a date (the
 last day that was over by then). Without either: the last whole day. For many days use the *Backfill* tab.

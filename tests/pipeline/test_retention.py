@@ -2,26 +2,35 @@
 
 from __future__ import annotations
 
+import json
 import os
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from gapless.config import Settings, load_settings
 from gapless.domain.datasets import Dataset
 from gapless.domain.instrument import Market
 from gapless.domain.live import Kind
+from gapless.domain.retention import LoadState
 from gapless.domain.window import DAY_MS, HOUR_MS, Window, parse_time
 from gapless.errors import ConfigError, StorageError
 from gapless.pipeline.retention import sweep as sweeping
+from gapless.pipeline.retention import zones
 from gapless.pipeline.retention.rules import first_cold_border_ms, hot_since, load_rules
 from gapless.pipeline.retention.sweep import Item, RetentionReport, sweep
 from gapless.pipeline.runtime import Runtime
-from gapless.storage.lake import BarLake, ObjectStore, layout
+from gapless.storage.lake import BarLake, FileLocks, ObjectStore, layout
+from gapless.storage.lake.files import FileStore
 from gapless.storage.lake.superseded import superseded_key
 from gapless.storage.mysql import Draft, MySql, Scope, load_bars
 from gapless.storage.mysql.exports import COPYING, DROPPED, RESTORED, MonthExport, put_export
@@ -312,6 +321,90 @@ def test_the_report_names_a_thousand_items_and_counts_the_rest(small: House, mon
         small.put(f"reports/quality/2026-08-01/{n}.json", days=0)
     report = small.sweep()
     assert (len(report.items), report.unlisted, report.objects) == (2, 3, 5)
+
+
+def test_the_command_lists_for_programs_and_its_status_tells_of_what_needs_a_person(small: House) -> None:
+    small.put("reports/quality/2020-01-01/a.json", days=0)
+    status, printed, _ = command(small, "--json")
+    report = json.loads(printed)
+    assert (status, report["applied"], report["objects"], report["errors"]) == (0, False, 1, [])
+    assert report["items"][0]["where"] == f"{small.settings.lake}/reports/quality/2020-01-01/a.json"
+    segment = hour_folder(streams_root(small.settings.spool_dir), Kind.TRADES, "binance", HOUR.start_ms) / "one-1.seg"
+    segment.parent.mkdir(parents=True)
+    segment.write_bytes(b"frames")
+    os.utime(segment, (0, 0))
+    status, printed, said = command(small, "--apply")
+    assert status == 1
+    assert "reports/quality/2020-01-01/a.json" in printed
+    assert "overdue: trades binance 2026-06-01T10:00:00Z" in said
+    assert not small.has("reports/quality/2020-01-01/a.json")
+
+
+def test_the_command_refuses_a_wrong_file_before_it_removes_anything(small: House) -> None:
+    old = small.put("reports/quality/2020-01-01/a.json", days=0)
+    wrong = write_rules(small, "reports: {dayz: 1}")
+    status, printed, said = command(wrong, "--apply", "--json")
+    assert (status, printed) == (2, "")
+    assert said.strip() == f"gapless: {wrong.settings.retention_file}: reports.dayz is not known; " + (
+        "write one of the keys in include/retention.yaml, spelt as there"
+    )
+    assert small.has(old)
+
+
+def command(house: House, *arguments: str) -> tuple[int, str, str]:
+    """`gapless retention` as a process: exit status, standard output, standard error."""
+    url = house.settings.mysql_url
+    environment = {
+        **os.environ,
+        "GAPLESS_MYSQL_URL": url.get_secret_value() if url else "",
+        "GAPLESS_LAKE_URI": house.settings.lake,
+        "GAPLESS_VAR_DIR": str(house.settings.var_dir),
+        "GAPLESS_RETENTION_FILE": str(house.settings.retention_file),
+    }
+    done = subprocess.run(
+        [sys.executable, "-m", "gapless", "retention", *arguments],
+        env=environment, capture_output=True, text=True, timeout=120, check=False,
+    )  # fmt: skip
+    return done.returncode, done.stdout, done.stderr
+
+
+PAYLOADS = st.dictionaries(
+    st.integers(0, 5).map(lambda n: f"{n:016x}"),
+    st.tuples(
+        st.lists(st.integers(0, 200), min_size=1, max_size=3),
+        st.lists(st.builds(LoadState, st.booleans(), st.booleans()), max_size=2),
+    ),
+    max_size=5,
+)
+
+
+@given(payloads=PAYLOADS, days=st.integers(1, 150))
+@settings(max_examples=30, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_whatever_lies_there_a_sweep_removes_what_its_dry_run_said_and_nothing_young_or_open(
+    tmp_path_factory: pytest.TempPathFactory,
+    monkeypatch: pytest.MonkeyPatch,
+    payloads: dict[str, tuple[list[int], list[LoadState]]],
+    days: int,
+) -> None:
+    """Payloads of random ages, of batches in random states; the books are a dictionary here."""
+    folder = tmp_path_factory.mktemp("lake")
+    lake = BarLake(FileStore(folder), locks=FileLocks(folder / "_locks"))
+    rt = cast(Runtime, SimpleNamespace(lake=lake, db=None))
+    house = House(load_settings(), cast(MySql, None), folder)
+    states = {batch: loads for batch, (_, loads) in payloads.items() if loads}
+    monkeypatch.setattr(zones, "load_states", lambda db, batches: states)
+    monkeypatch.setattr(zones, "_AT_ONCE", 2)
+    ages = {
+        house.put(raw_of(batch, f"{n:016x}"), days=age): (age, loads)
+        for batch, (aged, loads) in payloads.items()
+        for n, age in enumerate(aged)
+    }
+    dry = list(zones._raw(rt, NOW, days, False))
+    assert all(house.has(key) for key in ages)
+    assert list(zones._raw(rt, NOW, days, True)) == dry
+    for key, (age, loads) in ages.items():
+        finished = bool(loads) and all(load.archived for load in loads) and any(load.complete for load in loads)
+        assert house.has(key) == (not finished or age < days)
 
 
 @pytest.mark.parametrize(
