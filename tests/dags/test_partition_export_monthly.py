@@ -98,10 +98,10 @@ def test_a_month_that_cannot_be_proved_is_red_and_the_others_leave(
     truth = fill(installed, intervals="1h")
     step = leave.prove
 
-    def failing(rt: Any, rows: Any, dataset: Dataset, month: Any) -> Any:
+    def failing(rt: Any, rows: Any, dataset: Dataset, month: Any, *, since_ms: int) -> Any:
         if month == JULY:
             raise StorageError("the object store is away")
-        return step(rt, rows, dataset, month)
+        return step(rt, rows, dataset, month, since_ms=since_ms)
 
     monkeypatch.setattr(leave, "prove", failing)
     red = states(run_dag())

@@ -235,7 +235,7 @@ def _verify(rt: Runtime, rows: MonthRows, export: MonthExport, watch: Watch) -> 
     for last in (False, True):
         watch.say(f"{export.dataset} {export.month}: reading the lake back")
         try:
-            proof = prove(rt, rows, export.dataset, export.month)
+            proof = prove(rt, rows, export.dataset, export.month, since_ms=export.begun_ms)
             lacking = {key: count for key, count in rows.series().items() if key in set(proof.lacking)}
             if not lacking:
                 break

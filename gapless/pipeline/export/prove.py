@@ -11,6 +11,7 @@ import pyarrow.compute as pc
 
 from gapless.domain.datasets import SHAPES, Dataset, Shape
 from gapless.domain.interval import Interval
+from gapless.domain.keys import millis_of
 from gapless.domain.schema import knowledge
 from gapless.domain.totals import SeriesKey, SeriesTotals, disagreeing
 from gapless.pipeline.export.bring import lake_months
@@ -19,6 +20,7 @@ from gapless.quality.compare import compare
 from gapless.storage.lake.totals import MonthContents
 from gapless.storage.mysql.departing import MonthRows
 from gapless.storage.mysql.partitions import Month
+from gapless.storage.mysql.restatements import restated_since
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +32,7 @@ class Proof:
         totals: of every series that the lake holds of the month.
         rows: how many the server holds.
         beside: rows of these series that the lake holds and the server does not.
-        outranked: rows of which the lake keeps a better source's word.
+        outranked: rows of which the lake keeps a better source's word, or a later one.
         lacking: series of which a row is not in the lake, or not as it should be.
     """
 
@@ -42,11 +44,14 @@ class Proof:
     lacking: tuple[SeriesKey, ...]
 
 
-def prove(rt: Runtime, rows: MonthRows, dataset: Dataset, month: Month) -> Proof:
+def prove(rt: Runtime, rows: MonthRows, dataset: Dataset, month: Month, *, since_ms: int) -> Proof:
     """Read the month's objects back from the store and hold them against the server's own sums of the same snapshot.
 
-    A series whose count, bounds and exact sums are the same is proved. One that differs (the lake may hold more, or
-    know better) is read from both and compared row by row.
+    A series whose count, bounds and exact sums are the same is proved. One that differs is read from both and compared
+    row by row: the lake may hold more, know better, or have been told of a later value.
+
+    Args:
+        since_ms: when the export began. A value that was restated since is the lake's to say.
 
     Raises:
         Damaged: an object of the lake cannot be read; `uri` says which.
@@ -62,7 +67,7 @@ def prove(rt: Runtime, rows: MonthRows, dataset: Dataset, month: Month) -> Proof
     beside = outranked = 0
     lacking = []
     for key in disagreeing(held, lake):
-        settled = _row_by_row(rt, rows, SHAPES[dataset], month, key)
+        settled = _row_by_row(rt, rows, SHAPES[dataset], month, key, since_ms)
         beside, outranked = beside + settled.beside, outranked + settled.outranked
         if not settled.whole:
             lacking.append(key)
@@ -77,7 +82,7 @@ class _Settled:
     outranked: int
 
 
-def _row_by_row(rt: Runtime, rows: MonthRows, shape: Shape, month: Month, key: SeriesKey) -> _Settled:
+def _row_by_row(rt: Runtime, rows: MonthRows, shape: Shape, month: Month, key: SeriesKey, since_ms: int) -> _Settled:
     exchange, symbol, label = key
     if shape.dataset is Dataset.OHLCV:
         interval = Interval(label)
@@ -90,6 +95,10 @@ def _row_by_row(rt: Runtime, rows: MonthRows, shape: Shape, month: Month, key: S
             ours, theirs = (table.filter(pc.equal(table[shape.label], label)) for table in (ours, theirs))
     found = compare(shape, theirs, ours)
     better = _ranks(theirs, found.stored_as) > _ranks(ours, found.different)
+    if not better.all():
+        later = restated_since(rt.db, shape.dataset, exchange, symbol, label, month.window, since_ms)
+        times = millis_of(ours["ts"])[found.different]
+        better |= np.isin(times, np.array(sorted(later), np.int64))
     whole = not len(found.missing) and not len(found.told) and bool(better.all())
     return _Settled(whole, len(found.extra), int(better.sum()))
 

@@ -13,8 +13,9 @@ from sqlalchemy import Connection, select, tuple_
 
 from gapless.domain.datasets import SHAPES, Dataset, Shape
 from gapless.domain.schema import decimal_text
+from gapless.domain.window import Window
 from gapless.errors import ValidationError
-from gapless.storage.mysql.books import restatement
+from gapless.storage.mysql.books import moment, ms_of, restatement
 from gapless.storage.mysql.server import MySql
 
 _PIECE = 1_000
@@ -71,6 +72,33 @@ def put_restatements(
     for at in range(0, len(rows), _PIECE):
         connection.execute(restatement.insert(), rows[at : at + _PIECE])
     return len(rows)
+
+
+def restated_since(
+    db: MySql, dataset: Dataset, exchange: str, symbol: str, label: str, window: Window, since_ms: int
+) -> frozenset[int]:
+    """The `ts` (ms) of a series' rows of which a store took other values since some moment.
+
+    Args:
+        label: interval or rate type; empty where the dataset has none.
+        since_ms: by the clock of whoever noticed, which is the host's.
+
+    Raises:
+        StorageError: the server did not answer for as long as retries last.
+    """
+    table = restatement.c
+    statement = select(table.ts).where(
+        table.symbol == symbol,
+        table.interval == label,
+        table.ts >= moment(window.start_ms),
+        table.ts < moment(window.end_ms),
+        table.exchange == exchange,
+        table.dataset == str(dataset),
+        table.applied == True,  # noqa: E712  # SQL
+        table.noticed_at >= moment(since_ms),
+    )
+    what = f"reading what was restated of {symbol} {label}"
+    return db.run(what, lambda connection: frozenset(ms_of(ts) for ts in connection.scalars(statement)))
 
 
 def _put_new(connection: Connection, rows: Sequence[Row]) -> int:

@@ -7,15 +7,20 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pytest
 
 from gapless.domain.datasets import Dataset
+from gapless.domain.interval import Interval
+from gapless.domain.window import Window
 from gapless.errors import StorageError
 from gapless.pipeline.export import bring as bringing
 from gapless.pipeline.export import leave
+from gapless.storage.mysql import log_lake_restatements
 from gapless.storage.mysql.exports import DROPPED, read_exports
 from tests.fixtures.replica import ReplicaHandle
 from tests.fixtures.s3 import ACCESS_KEY, BUCKET, SECRET_KEY, S3Server
@@ -168,6 +173,30 @@ def test_a_row_that_slips_past_every_lock_is_found_by_the_proof(
     assert export(installation).dropped
     assert close + 1 in [row[7] for row in installation.lake_bars() if row[0] == "BTC/USDT"]
     assert installation.rows("SELECT COUNT(*) FROM restatement WHERE symbol = 'BTC/USDT'") == [(1,)]
+
+
+def test_a_value_that_the_exchange_corrects_meanwhile_stays_corrected(
+    installation: Installation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`gaps --fill` between the exchange and the proof: the lake has the later word, the twin the earlier one."""
+    fill(installation, intervals="1h")
+    one = "symbol = 'BTC/USDT' AND ts = '2026-07-30 05:00:00'"
+    [(close,)] = installation.rows(f"SELECT close FROM ohlcv WHERE {one}")
+
+    def restate() -> None:
+        with installation.open() as rt:
+            day = Window.of("2026-07-30T05:00", "2026-07-30T06:00")
+            bar = rt.lake.read(day, symbols=["BTC/USDT"], intervals=[Interval.H1], exchange="binance")
+            later = pa.array([close + 1], bar["close"].type)
+            changed = bar.set_column(bar.column_names.index("close"), bar.schema.field("close"), later)
+            note = partial(log_lake_restatements, rt.db)
+            [receipt] = rt.lake.write(changed, on_replaced=lambda old, new: note(old, new) and None)
+            assert receipt.replaced == 1
+
+    before(monkeypatch, "prove_twin", restate)
+    report = export(installation)
+    assert (report.dropped, report.outranked) == (True, 1)
+    assert close + 1 in [row[7] for row in installation.lake_bars() if row[0] == "BTC/USDT"]
 
 
 def test_a_full_disk_is_a_clear_error_and_nothing_is_dropped(
