@@ -240,6 +240,35 @@ def _restore_into(house: House, stamp: str | None = None) -> None:
         restore_books(rt, stamp)
 
 
+def test_an_export_that_its_store_or_its_disk_fails_does_not_exist(make_house: MakeHouse) -> None:
+    house = make_house()
+    fill(house)
+    with house.open() as rt:
+        first = export_books(rt)
+        house.execute("UPDATE counter SET total = total + 1", "UPDATE review SET note = 'another'")
+        store = rt.lake.store
+        put, get = store.put, store.get
+        for name, fault in (
+            ("put", lambda key, data, **of: put(key, data[:-1] + b"?" if "counter" in key else data, **of)),
+            ("get", lambda key: b"?" if "manifest" in key and first.stamp not in key else get(key)),
+        ):
+            with pytest.MonkeyPatch.context() as patch:
+                patch.setattr(store, name, fault)
+                with pytest.raises(StorageError, match="came back with other bytes than were written"):
+                    export_books(rt)
+            if name == "put":
+                assert [each.stamp for each in list_books(store)] == [first.stamp]
+        house.settings.spool_dir.rename(house.settings.var_dir / "moved")
+        house.settings.spool_dir.write_text("a file where the folder should be")
+        with pytest.raises(StorageError, match=r"cannot be spooled to .*; nothing was exported"):
+            export_books(rt)
+        house.settings.spool_dir.unlink()
+        done = export_books(rt)
+    fresh = make_house()
+    _restore_into(fresh, done.stamp)
+    assert fresh.books()["review"].equals(house.books()["review"])
+
+
 def test_an_export_that_cannot_be_trusted_leaves_the_database_empty(make_house: MakeHouse) -> None:
     one, other = make_house(), make_house()
     fill(one)

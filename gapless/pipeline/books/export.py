@@ -94,8 +94,14 @@ def export_books(rt: Runtime, day: date | None = None, on_step: OnStep = lambda 
         if day is not None and newest is not None and from_ms(zone.stamp_ms(newest.stamp)).date() >= day:
             return _receipt(store, newest, frozenset(), started, made=False)
         folder = rt.settings.spool_dir / LOCK
-        sweep(folder, suffix=SPOOL_SUFFIX)
-        taken = rt.db.retry("exporting the books", lambda: _spool(rt, folder, files, on_step))
+        try:
+            sweep(folder, suffix=SPOOL_SUFFIX)
+            taken = rt.db.retry("exporting the books", lambda: _spool(rt, folder, files, on_step))
+        except OSError as error:
+            raise StorageError(
+                f"the books cannot be spooled to {folder}: {error}; nothing was exported. Make room there, or make it "
+                "writable, and export again"
+            ) from error
         if taken.origin is not None:
             claim_origin(store, taken.origin)
         # Only what the newest export names is named again: that one is never swept.
