@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 import hypothesis
 
 pytest_plugins = [
@@ -16,3 +18,8 @@ pytest_plugins = [
 # A loaded machine must never decide a test, so Hypothesis counts examples and not milliseconds.
 hypothesis.settings.register_profile("gapless", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow])
 hypothesis.settings.load_profile("gapless")
+
+
+def pytest_xdist_auto_num_workers() -> int:
+    """One worker more than there are cores: many tests wait for a server, a kill or a clock."""
+    return len(os.sched_getaffinity(0)) + 1

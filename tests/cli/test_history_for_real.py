@@ -8,6 +8,7 @@ import sys
 from typing import Any
 
 from gapless.domain.window import Window
+from tests.fixtures.forks import Forked
 from tests.fixtures.replica import ReplicaFactory
 from tests.pipeline.conftest import Installation, MakeInstallation
 
@@ -72,7 +73,7 @@ def test_ctrl_c_is_130_says_how_to_go_on_and_the_repeat_finishes(
     one, other = make_installation(exchange, name="one"), make_installation(exchange, name="other")
     series = ("--symbols", f"{BTC},ETH/USDT:USDT", "--intervals", "1h", *YEAR_PART)
     exchange.faults({"match": {"path": "/vision/*ETHUSDT*"}, "action": {"delay_ms": 30000}})
-    process = subprocess.Popen(
+    process = Forked(
         [sys.executable, "-m", "gapless", "backfill", "ohlcv", *series, "--json"],
         env=one.environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
     )  # fmt: skip

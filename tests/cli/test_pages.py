@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
 import sys
 from typing import Any
 
 import pytest
 
+from tests.fixtures.forks import run_forked
 from tests.fixtures.pager import ROUTING_KEY, AlertmanagerServer, EventsReceiver
 from tests.pipeline.paging.conftest import BTC, HOUR, Paged, gap, paged, unpaged
 
@@ -29,9 +29,9 @@ def pages(installation: Paged, *arguments: str, **settings: str) -> tuple[int, s
         "GAPLESS_PAGERDUTY_ROUTING_KEY": key.get_secret_value() if key else "",
         **settings,
     }
-    done = subprocess.run(
+    done = run_forked(
         [sys.executable, "-m", "gapless", "pages", *arguments],
-        env=environment, capture_output=True, text=True, timeout=120, check=False,
+        env=environment, text=True, timeout=120,
     )  # fmt: skip
     return done.returncode, done.stdout, done.stderr
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
 import sys
 from dataclasses import replace
 
@@ -10,6 +9,7 @@ import pytest
 
 from gapless.domain.window import parse_time
 from gapless.storage.mysql.reviews import Review, put_reviews
+from tests.fixtures.forks import run_forked
 from tests.pipeline.conftest import Installation
 
 NOON = parse_time("2026-11-14T12:00")
@@ -25,9 +25,9 @@ def queue(installation: Installation) -> Installation:
 
 
 def plain(installation: Installation, *arguments: str) -> tuple[int, str, str]:
-    result = subprocess.run(
+    result = run_forked(
         [sys.executable, "-m", "gapless", *arguments],
-        env=installation.environment, capture_output=True, text=True, timeout=60, check=False,
+        env=installation.environment, text=True, timeout=60,
     )  # fmt: skip
     return result.returncode, result.stdout, result.stderr
 

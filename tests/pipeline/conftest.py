@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
@@ -25,6 +24,7 @@ from gapless.pipeline.plan import plan_window
 from gapless.pipeline.run import EtlReport, run_etl
 from gapless.pipeline.runtime import Runtime
 from gapless.storage.mysql import MySql
+from tests.fixtures.forks import run_forked
 from tests.fixtures.mysql import fresh_database
 from tests.fixtures.replica import ReplicaFactory, ReplicaHandle
 
@@ -111,10 +111,8 @@ class Installation:
 
     def command(self, *arguments: str) -> tuple[int, dict[str, Any], str]:
         """`gapless ARGUMENTS --json` as a process: exit status, the object on standard output, standard error."""
-        result = subprocess.run(
-            [sys.executable, "-m", "gapless", *arguments, "--json"],
-            env=self.environment, capture_output=True, text=True, timeout=120, check=False,
-        )  # fmt: skip
+        words = [sys.executable, "-m", "gapless", *arguments, "--json"]
+        result = run_forked(words, env=self.environment, text=True, timeout=120)
         return result.returncode, json.loads(result.stdout or "null"), result.stderr
 
     def rows(self, query: str, *values: Any) -> list[tuple[Any, ...]]:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import subprocess
 import sys
 import threading
 from typing import Any
 
 import pytest
 
+from tests.fixtures.forks import run_forked
 from tests.fixtures.mysql import KINDS
 from tests.fixtures.replica import ReplicaHandle
 from tests.fixtures.s3 import ACCESS_KEY, BUCKET, SECRET_KEY, S3Server
@@ -79,9 +79,7 @@ def test_a_database_that_stays_away_is_one_line_and_status_1(installation: Insta
         "GAPLESS_MYSQL_URL": "mysql://gapless:s3cret@127.0.0.1:9/gapless",
         "GAPLESS_STORAGE_PATIENCE_S": "1",
     }
-    result = subprocess.run(
-        [sys.executable, "-m", "gapless", *HOUR], env=around, capture_output=True, text=True, timeout=60, check=False
-    )
+    result = run_forked([sys.executable, "-m", "gapless", *HOUR], env=around, text=True, timeout=60)
     assert result.returncode == 1
     assert "127.0.0.1:9" in result.stderr
     assert "s3cret" not in result.stderr

@@ -7,6 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+from tests.fixtures.forks import Forked, run_forked
 from tests.fixtures.replica import ReplicaFactory
 from tests.pipeline.conftest import MakeInstallation
 
@@ -27,10 +28,10 @@ def test_backfill_and_hourly_pipeline_together_stay_inside_the_budget(
     hour = [*command, "etl", "ohlcv", "--start", "2026-11-15T10:00", "--end", "2026-11-15T11:00",
             "--market", "um", "--symbols", "all", "--json"]  # fmt: skip
     told = (tmp_path / "backfill.json").open("wb")
-    with told, subprocess.Popen(history, env=one.environment, stdout=told, stderr=subprocess.DEVNULL) as backfill:
+    with told, Forked(history, env=one.environment, stdout=told, stderr=subprocess.DEVNULL) as backfill:
         hours = 0
         while backfill.poll() is None:
-            result = subprocess.run(hour, env=one.environment, capture_output=True, timeout=200, check=False)
+            result = run_forked(hour, env=one.environment, timeout=200)
             assert result.returncode == 0, result.stderr.decode()
             hours += 1
     report = json.loads((tmp_path / "backfill.json").read_text())

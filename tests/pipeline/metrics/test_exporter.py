@@ -26,6 +26,7 @@ from gapless.pipeline.runtime import Runtime
 from gapless.storage.mysql import Gap, record_gaps
 from gapless.storage.mysql.checks import CheckRun, count_up, put_check
 from tests.bars import bars
+from tests.fixtures.forks import Forked, run_forked
 from tests.pipeline.conftest import Installation
 from tests.pipeline.test_read import into_mysql
 
@@ -226,16 +227,16 @@ def get(url: str, method: str = "GET") -> tuple[int, str, bytes]:
 
 
 def test_the_command_prints_once_what_a_scrape_would_tell(installation: Installation) -> None:
-    result = subprocess.run(
+    result = run_forked(
         [sys.executable, "-m", "gapless", "metrics"],
-        env=installation.environment, capture_output=True, text=True, timeout=120, check=False,
+        env=installation.environment, text=True, timeout=120,
     )  # fmt: skip
     assert result.returncode == 0, result.stderr
     assert of(read(result.stdout), "gapless_up") == 1
 
 
 def test_the_command_serves_until_it_is_told_to_end(installation: Installation) -> None:
-    with subprocess.Popen(
+    with Forked(
         [sys.executable, "-m", "gapless", "metrics", "--serve", "--port", "0"],
         env=installation.environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
     ) as process:  # fmt: skip
@@ -253,11 +254,9 @@ def test_the_command_serves_until_it_is_told_to_end(installation: Installation) 
 
 def test_the_command_serves_on_the_address_it_is_given(installation: Installation) -> None:
     words = [sys.executable, "-m", "gapless", "metrics"]
-    refused = subprocess.run(
-        [*words, "--host", "127.0.0.2"], env=installation.environment, capture_output=True, text=True
-    )
+    refused = run_forked([*words, "--host", "127.0.0.2"], env=installation.environment, text=True)
     assert (refused.returncode, "add --serve" in refused.stderr) == (2, True)
-    with subprocess.Popen(
+    with Forked(
         [*words, "--serve", "--port", "0", "--host", "127.0.0.2"],
         env=installation.environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
     ) as process:  # fmt: skip
@@ -293,9 +292,9 @@ def test_a_collection_that_breaks_is_500_and_the_server_lives() -> None:
     ],
 )
 def test_wrong_usage_is_status_2(installation: Installation, arguments: list[str], said: str) -> None:
-    result = subprocess.run(
+    result = run_forked(
         [sys.executable, "-m", "gapless", "metrics", *arguments],
-        env=installation.environment, capture_output=True, text=True, timeout=60, check=False,
+        env=installation.environment, text=True, timeout=60,
     )  # fmt: skip
     assert (result.returncode, result.stdout) == (2, "")
     assert said in result.stderr
@@ -304,9 +303,9 @@ def test_wrong_usage_is_status_2(installation: Installation, arguments: list[str
 
 def test_a_port_that_is_taken_is_said(installation: Installation) -> None:
     server = MetricsServer(lambda: b"", 0)
-    result = subprocess.run(
+    result = run_forked(
         [sys.executable, "-m", "gapless", "metrics", "--serve", "--port", str(server.server_address[1])],
-        env=installation.environment, capture_output=True, text=True, timeout=60, check=False,
+        env=installation.environment, text=True, timeout=60,
     )  # fmt: skip
     server.server_close()
     assert result.returncode == 2

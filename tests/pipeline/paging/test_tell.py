@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import signal
-import subprocess
 import sys
 import threading
 from pathlib import Path
@@ -17,6 +16,7 @@ from pydantic import SecretStr
 from gapless.domain.window import Window
 from gapless.errors import ConfigError
 from gapless.pipeline.paging import PagesReport, tell_of_quality
+from tests.fixtures.forks import Forked
 from tests.fixtures.pager import ROUTING_KEY, AlertmanagerServer, EventsReceiver
 from tests.pipeline.paging.conftest import BTC, ETH, HOUR, Paged, gap, hour
 
@@ -234,7 +234,7 @@ def _tell_and_be_killed(paged: Paged, receiver: EventsReceiver, tmp_path: Path) 
         process.wait(30)
 
     receiver.on_event = kill
-    process = subprocess.Popen([sys.executable, "-m", "gapless", "pages", "tell"], env=environment)
+    process = Forked([sys.executable, "-m", "gapless", "pages", "tell"], env=environment)
     started.set()
     status = process.wait(120)
     receiver.on_event = lambda event: None

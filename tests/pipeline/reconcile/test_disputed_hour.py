@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from tests.fixtures.forks import Forked
 from tests.fixtures.mysql import KINDS
 from tests.fixtures.replica import ReplicaHandle
 from tests.pipeline.conftest import Installation, MakeInstallation
@@ -23,7 +24,7 @@ BARS = 4 * (60 + 12 + 4 + 1)
 
 
 def start(installation: Installation, *command: str) -> subprocess.Popen[str]:
-    return subprocess.Popen(
+    return Forked(
         [sys.executable, "-m", "gapless", *command, "--json"],
         env=installation.environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
     )  # fmt: skip

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from gapless.domain.window import Window, parse_time
+from tests.fixtures.forks import Forked
 from tests.fixtures.mysql import KINDS
 from tests.fixtures.replica import ReplicaHandle
 from tests.pipeline.conftest import Installation, MakeInstallation
@@ -91,7 +92,7 @@ def _repair(installation: Installation, window: tuple[str, str], log: Path) -> s
     bounds = ("--start", window[0], "--end", window[1])
     command = [sys.executable, "-m", "gapless", "gaps", *bounds, "--symbols", SYMBOLS, "--intervals", "1m,5m,1h"]
     with log.open("wb") as stream:
-        return subprocess.Popen([*command, "--fill"], env=installation.environment, stdout=stream, stderr=stream)
+        return Forked([*command, "--fill"], env=installation.environment, stdout=stream, stderr=stream)
 
 
 def _work(installation: Installation) -> tuple[Any, ...]:
