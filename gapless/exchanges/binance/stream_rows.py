@@ -284,6 +284,7 @@ def _check_event(form: _Form, rows: Sequence[Any]) -> None:
 
 
 def _check_names(form: _Form, rows: Sequence[Any], symbols: Sequence[str], raw_symbols: Mapping[str, str]) -> None:
-    for row_name, symbol in zip(map(attrgetter(form.name), rows), symbols, strict=True):
-        if row_name is not None and row_name != raw_symbols.get(symbol):
-            raise ColumnRefused("symbol", f"{row_name!r} in the Stream of {symbol} ({raw_symbols.get(symbol)})")
+    known = {symbol: raw_symbols.get(symbol) for symbol in set(symbols)}
+    for named, symbol in zip(map(attrgetter(form.name), rows), symbols, strict=True):
+        if named != known[symbol] and named is not None:
+            raise ColumnRefused("symbol", f"{named!r} in the Stream of {symbol} ({known[symbol]})")
