@@ -38,7 +38,8 @@ class BarLake:
 
     Args:
         kept_before_ms: says before what moment (UTC milliseconds) periods are settled. An object whose period ended by
-            then is kept under `_superseded/` before it is replaced or deleted; by default no period is settled.
+            then is kept under `_superseded/` before it is replaced or deleted; by default no period is settled. A
+            `month_writer` that only adds to it keeps nothing: all of it lies in the new one as it was.
     """
 
     def __init__(self, store: ObjectStore, locks: Locks, *, kept_before_ms: Callable[[], int] = lambda: 0) -> None:

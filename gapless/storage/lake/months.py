@@ -140,6 +140,7 @@ class MonthWriter:
             finished=finished,
             on_replaced=on_replaced,
             on_outranked=on_outranked,
+            growing=True,
         )
         return self._rewriter.rewrite(target, new)
 

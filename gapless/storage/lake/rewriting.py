@@ -93,6 +93,8 @@ class Change:
         removed: keys to take out, in canonical order; None for none.
         finished: the new rows as an object, if they are one already.
         on_replaced, on_outranked: told of disagreements.
+        growing: the object is part of a history that is being filled. What only adds to it takes nothing away that
+            would have to be kept; without this, a settled object is kept whatever becomes of it.
     """
 
     new: Callable[[], Iterable[pa.Table]]
@@ -100,6 +102,7 @@ class Change:
     finished: Finished | None = None
     on_replaced: OnPairs | None = None
     on_outranked: OnPairs | None = None
+    growing: bool = False
 
 
 @dataclass
@@ -123,7 +126,7 @@ class Rewriter:
     Args:
         spool_dir: where an object grows while it is merged; None for in memory.
         kept_before_ms: says before what moment periods are settled: an object whose period ended by then is kept
-            (`superseded.keep`) before it is replaced or deleted.
+            (`superseded.keep`) before it is replaced or deleted (but see `Change.growing`).
     """
 
     def __init__(
@@ -225,7 +228,7 @@ class Rewriter:
             contents, tally = self._merge(target, change, None if found is None else found[0], sink)
             if found is not None and not tally.changed:
                 return self._receipt(target, _measure(found[0]), contents, tally, written=False)
-            if found is not None and target.window.end_ms <= self._kept_before_ms():
+            if found is not None and self._to_be_kept(target, change, tally):
                 keep(self._store, target.key, found[0])
             if not contents.rows:
                 if found is not None:
@@ -236,6 +239,11 @@ class Rewriter:
             data = bytes(sink.getvalue().to_pybytes()) if self._spool_dir is None else Path(sink).read_bytes()
             del sink
             return self._put(target, data, contents, tally, stat)
+
+    def _to_be_kept(self, target: LakeObject, change: Change, tally: _Tally) -> bool:
+        """Whether an object that is about to be replaced or deleted is settled knowledge."""
+        altered = any(tally.counts[name] for name in ("replaced", "filled", "confirmed", "removed"))
+        return (altered or not change.growing) and target.window.end_ms <= self._kept_before_ms()
 
     def _merge(self, target: LakeObject, change: Change, held: bytes | None, sink: Any) -> tuple[Contents, _Tally]:
         shape, uri, tally = SHAPES[target.dataset], uri_of(self._store, target.key), _Tally()

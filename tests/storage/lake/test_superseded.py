@@ -14,7 +14,7 @@ import pytest
 
 from gapless.config import Settings
 from gapless.domain.datasets import Dataset
-from gapless.domain.interval import ALL_INTERVALS
+from gapless.domain.interval import ALL_INTERVALS, Interval
 from gapless.domain.window import DAY_MS, Window, parse_time
 from gapless.errors import ConfigError, NotFound, StorageError
 from gapless.storage.lake import open_lake, superseded
@@ -95,6 +95,23 @@ def test_what_is_still_growing_is_not_kept(folder_lake: BarLake, tmp_path: Path)
         never.write(august.slice(0, count))
         never.write(july(count=count))
     assert kept(day_before) == kept(never) == []
+
+
+def test_a_history_that_is_filled_keeps_what_it_changes_and_not_what_it_adds_to(
+    folder_lake: BarLake, tmp_path: Path
+) -> None:
+    def fill(rows: pa.Table) -> None:
+        arguments = (Dataset.OHLCV, "binance", Interval.H1, parse_time("2026-07-01"), None)
+        with folder_lake.month_writer(*arguments, spool_dir=tmp_path / "spool") as writer:
+            writer.add(rows)
+            writer.finish()
+
+    fill(bars("A/USDT", "1h", "2026-07-01", 20))
+    fill(bars("B/USDT", "1h", "2026-07-01", 20))
+    fill(bars("A/USDT", "1h", "2026-07-01", 40))
+    assert kept(folder_lake) == []
+    fill(bars("B/USDT", "1h", "2026-07-01", 20, seed=2))
+    assert [original_key(key) for key in kept(folder_lake)] == ["ohlcv/binance-1h-2026-07.parquet"]
 
 
 def test_the_lake_of_the_settings_keeps_what_is_replaced_in_cold_months(tmp_path: Path) -> None:
