@@ -478,3 +478,12 @@ def test_the_commands_speak_json_and_refuse_what_makes_no_sense(make_house: Make
     code, _, errors = house.command("restore-books", "--from", "x")
     assert (code, "not the name of an export" in errors) == (2, True)
     assert house.command("restore-books", "--list", "--dry-run")[0] == 2
+    fresh = make_house()
+    for words, said in (
+        (["--list"], [receipt["stamp"], f"{receipt['rows']:,} rows", "1 exports"]),
+        (["--dry-run"], ["checked, nothing written", "quarantine"]),
+        ([], ["books restored", "all rows"]),
+    ):
+        with fresh.start("restore-books", *words) as process:
+            out, errors = process.communicate(timeout=120)
+        assert (process.returncode, [each for each in said if each not in out]) == (0, []), errors
