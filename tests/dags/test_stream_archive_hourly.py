@@ -85,25 +85,24 @@ def test_what_was_published_and_what_waits_is_in_the_log(
     publisher: Publisher, runs: Runs, capfd: pytest.CaptureFixture[str]
 ) -> None:
     waiting = WaitingHour("depth", "binance", "2026-11-20T17:00:00Z", 99, 1, "open")
-    publisher.answers = [PublishReport((HOUR,), (waiting,))]
+    known = msgspec.structs.replace(HOLE, cause="reconnect: cut")
+    hour = msgspec.structs.replace(HOUR, holes=(known,), hole_count=1, hole_ids=3)
+    publisher.answers = [PublishReport((hour,), (waiting,))]
     run = runs()
-    assert run.state == "success"
+    assert run.state == "success", "what is missing for a known reason is told and green"
     said = "".join(capfd.readouterr())
     assert "trades binance 2026-11-20T16:00:00Z: 340 entries, 300 rows added, 40 duplicates" in said
+    assert "missing: BTC/USDT:USDT trades 7 to 9 (3)" in said
     assert "depth binance 2026-11-20T17:00:00Z: waits (open)" in said
     assert "/dags/stream_archive_hourly/runs/" in publisher.asked[0]["link"]
 
 
-def test_one_hour_can_be_asked_for(publisher: Publisher, runs: Runs) -> None:
-    runs(hour="2026-11-20T16:00:00Z")
-    assert publisher.asked[0]["hour_ms"] == parse_time("2026-11-20T16")
-
-
-def test_an_hour_that_is_not_over_is_waited_for(publisher: Publisher, runs: Runs) -> None:
+def test_an_hour_asked_for_that_is_not_over_is_waited_for(publisher: Publisher, runs: Runs) -> None:
     publisher.answers = [NotYet("not over", retry_after_s=0.0), PublishReport((HOUR,))]
     run = runs(hour="2026-11-20T17:00:00Z")
     assert run.state == "success"
     assert {ti.try_number for ti in run.get_task_instances()} == {1}
+    assert [each["hour_ms"] for each in publisher.asked] == [parse_time("2026-11-20T17")] * 2
 
 
 def test_a_store_that_comes_back_is_tried_again(publisher: Publisher, runs: Runs) -> None:
@@ -131,9 +130,3 @@ def test_trades_missing_without_a_reason_are_red_at_once(
     publisher.answers = [PublishReport((lost,), errors=errors), PublishReport()]
     assert runs().state == "failed", "a second try would no longer see them"
     assert "missing: BTC/USDT:USDT trades 7 to 9 (3)" in "".join(capfd.readouterr())
-
-
-def test_trades_missing_for_a_known_reason_are_green(publisher: Publisher, runs: Runs) -> None:
-    known = msgspec.structs.replace(HOLE, cause="reconnect: cut")
-    publisher.answers = [PublishReport((msgspec.structs.replace(HOUR, holes=(known,), hole_count=1, hole_ids=3),))]
-    assert runs().state == "success"

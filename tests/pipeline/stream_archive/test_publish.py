@@ -6,28 +6,35 @@ import json
 import os
 import random
 import signal
+import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import duckdb
+import msgspec
 import pyarrow as pa
 import pytest
+from redis import Redis
 from sqlalchemy import text
 
 from gapless.config import Settings
-from gapless.domain.live import Entry, GapEvent, Kind
+from gapless.domain.live import GAPS_KEY, Entry, GapEvent, Kind, fields_of, gap_fields, stream_key
+from gapless.domain.retention import SpoolBounds, StreamBounds
 from gapless.domain.window import parse_time
 from gapless.errors import NotYet, StorageError
 from gapless.pipeline.runtime import Runtime
 from gapless.pipeline.stream_archive import closed, publish
 from gapless.pipeline.stream_archive.closed import publish_closed
 from gapless.pipeline.stream_archive.receipts import PublishReport, StreamHourReceipt
+from gapless.pipeline.stream_archive.take import DEFAULT_KINDS, Taker
 from gapless.storage.lake import BarLake
 from gapless.storage.lake.files import FileStore
 from gapless.storage.lake.objects import ObjectStore
+from gapless.storage.live import open_streams
 from gapless.storage.mysql import MySql
 from gapless.storage.spool import SegmentWriter, hour_folder, seal, spooled_hours, streams_root
+from tests.fixtures.forks import run_forked
 
 HOUR = parse_time("2026-11-20T16")
 HOUR_MS = 3_600_000
@@ -66,8 +73,6 @@ def liquidation(at_ms: int, quantity: str) -> Entry:
 
 
 def loss(at_ms: int, *, reason: str = "reconnect", kind: Kind = Kind.TRADES) -> Entry:
-    import msgspec
-
     told = GapEvent(kind=kind, exchange="binance", symbol=SYMBOLS[0], reason=reason, at_ms=at_ms, detail="cut")
     body = msgspec.json.encode(told)
     return Entry(Kind.GAPS, "binance", SYMBOLS[0], f"{at_ms}-0", at_ms, at_ms * 10**6, f"{at_ms}", body)
@@ -440,3 +445,58 @@ def test_streams_are_published_to_s3(tmp_path: Path, mariadb_database: MySql, s3
     assert archive.published().added == 20
     assert sum(each.rows for each in archive.publish().hours) == 0
     assert {stat.key for stat in store.list("trades/")} == {each.key for each in first.hours[0].objects}
+
+
+def test_what_the_streams_held_is_in_the_lake(archive: Archive, redis_url: str) -> None:
+    trades, told = some_trades(40), [mark(1), loss(HOUR + 3_500)]
+    redis: Any = Redis.from_url(redis_url)
+    for entry in (*trades, *told[:1], *trades[:5]):
+        redis.xadd(stream_key(entry.kind, entry.exchange, entry.symbol), dict(fields_of(entry)))
+    redis.xadd(GAPS_KEY, dict(gap_fields(msgspec.json.decode(told[1].payload, type=GapEvent))))
+    taker = Taker(
+        open_streams(redis_url, "one"),
+        archive.rt.settings.spool_dir,
+        DEFAULT_KINDS,
+        consumer="one",
+        stream_bounds=StreamBounds(),
+        spool_bounds=SpoolBounds(),
+        say=lambda line: None,
+    )
+    taker.once()
+    report = archive.publish()
+    assert {hour.kind: (hour.added, hour.duplicates) for hour in report.hours} == {
+        "gaps": (1, 0),
+        "mark_price": (1, 0),
+        "trades": (40, 5),
+    }
+    assert report.good
+    assert len(archive.rows("trades")) == 40
+    assert archive.rows("mark_price", "symbol, funding_rate::VARCHAR") == [(SYMBOLS[0], "-0.000053010000")]
+
+
+def test_the_command_publishes_and_says_so(archive: Archive) -> None:
+    url = archive.db.engine.url.set(drivername="mysql").render_as_string(hide_password=False)
+    around = {
+        **os.environ,
+        "GAPLESS_MYSQL_URL": url,
+        "GAPLESS_VAR_DIR": str(archive.home / "var"),
+        "GAPLESS_LAKE_URI": f"file://{archive.home}/lake",
+    }
+
+    def command(*words: str) -> tuple[int, str, str]:
+        whole = [sys.executable, "-m", "gapless", "publish-streams", *words]
+        done = run_forked(whole, env=around, text=True, timeout=60)
+        return done.returncode, done.stdout, done.stderr
+
+    archive.spool(*(trade(number) for number in (1, 2, 5)))
+    status, said, _ = command("--dry-run")
+    assert status == 0
+    assert "trades binance 2026-11-20T16:00:00Z" in said
+    assert command("--hour", "2026-11-20T16:30")[0] == 2
+    assert "2099-01-01T01:05:00Z" in command("--hour", "2099-01-01")[2]
+    status, said, _ = command("--json")
+    assert status == 1, "trades are missing and nothing says why"
+    report = json.loads(said)
+    assert (report["hours"][0]["added"], report["hours"][0]["hole_ids"]) == (3, 2)
+    status, said, _ = command()
+    assert (status, said.startswith("0 hours published")) == (0, True)
