@@ -11,7 +11,7 @@ from decimal import Decimal
 from typing import Any
 
 import pyarrow as pa
-from sqlalchemy import Connection, text
+from sqlalchemy import Connection
 
 from gapless.domain.datasets import SHAPES, Dataset, Shape
 from gapless.domain.interval import Interval
@@ -24,6 +24,7 @@ from gapless.storage.mysql.partitions import Month, own_months, read_partitions
 from gapless.storage.mysql.pieces import read_pieces
 from gapless.storage.mysql.server import MySql
 from gapless.storage.mysql.sql import query
+from gapless.storage.mysql.twins import table_exists, twin_name
 
 _EPOCH_SECONDS = 62_167_219_200  # TO_SECONDS('1970-01-01')
 # The server would hang up on a reader that is busy elsewhere (uploading an object) for longer than a minute.
@@ -44,11 +45,6 @@ class Mark:
 
     def __str__(self) -> str:
         return f"{self.rows}:{self.receipts}"
-
-
-def twin_name(dataset: Dataset, month: Month) -> str:
-    """The table that a month's rows stand in while they leave: `ohlcv_leaving_202607`."""
-    return f"{dataset}_leaving_{month.partition[1:]}"
 
 
 def mark_of(connection: Connection, source: str) -> Mark:
@@ -216,14 +212,6 @@ def _source(connection: Connection, dataset: Dataset, month: Month, *, twin: boo
         return f"`{dataset}` PARTITION ({month.partition})" if stands else None
     name = twin_name(dataset, month)
     return f"`{name}`" if table_exists(connection, name) else None
-
-
-def table_exists(connection: Connection, name: str) -> bool:
-    """Whether this database has a table of that name."""
-    statement = text(
-        "SELECT COUNT(*) FROM information_schema.TABLES WHERE TABLE_SCHEMA = DATABASE() AND TABLE_NAME = :name"
-    )
-    return bool(connection.scalar(statement, {"name": name}))
 
 
 def _end(connection: Connection) -> None:

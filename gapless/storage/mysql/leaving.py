@@ -11,7 +11,7 @@ from sqlalchemy import Connection, text
 
 from gapless.domain.datasets import Dataset
 from gapless.errors import StorageError
-from gapless.storage.mysql.departing import Mark, mark_of, table_exists, twin_name
+from gapless.storage.mysql.departing import Mark, mark_of
 from gapless.storage.mysql.exports import VERIFIED, MonthExport, newest_export
 from gapless.storage.mysql.loader import LOCK_WAIT_S, month_lock_names
 from gapless.storage.mysql.partitions import (
@@ -26,6 +26,7 @@ from gapless.storage.mysql.partitions import (
     read_partitions,
 )
 from gapless.storage.mysql.server import MySql
+from gapless.storage.mysql.twins import drop_table, exchange_partition, is_empty, make_twin, table_exists, twin_name
 
 T = TypeVar("T")
 _TWIN = re.compile(rf"({'|'.join(Dataset)})_leaving_(\d{{4}})(0[1-9]|1[0-2])")
@@ -90,7 +91,7 @@ def exchange_out(db: MySql, leaving: Leaving, mark: Mark, *, lock_wait_s: float 
         nonlocal sent
         if leaving.month not in own_months(read_partitions(connection, leaving.table)):
             return False
-        if table_exists(connection, leaving.twin) and not _is_empty(connection, f"`{leaving.twin}`"):
+        if table_exists(connection, leaving.twin) and not is_empty(connection, f"`{leaving.twin}`"):
             if sent and mark_of(connection, f"`{leaving.twin}`") == mark:
                 return True  # the connection was lost at our own exchange, which went through
             raise StorageError(
@@ -99,9 +100,9 @@ def exchange_out(db: MySql, leaving: Leaving, mark: Mark, *, lock_wait_s: float 
             )
         if mark_of(connection, f"`{leaving.table}` PARTITION ({leaving.month.partition})") != mark:
             return False
-        _make_twin(connection, leaving)
+        make_twin(connection, leaving.table, leaving.twin)
         sent = True
-        _exchange(connection, leaving)
+        exchange_partition(connection, leaving.table, leaving.month, leaving.twin)
         return True
 
     return _alone_with(db, leaving.dataset, [leaving.month], what, exchange, lock_wait_s)
@@ -157,7 +158,7 @@ def drop_twin(db: MySql, leaving: Leaving, proof: MonthExport) -> None:
                 f"{what}: it holds {mark.rows} rows of mark {mark}, but {proof.mark} were verified; nothing was "
                 "dropped. Export the month again"
             )
-        _drop(connection, leaving)
+        drop_table(connection, leaving.twin)
 
     _alone_with(db, leaving.dataset, [], what, drop)
 
@@ -173,9 +174,9 @@ def discard_empty_twin(db: MySql, leaving: Leaving) -> bool:
     def discard(connection: Connection) -> bool:
         if not table_exists(connection, leaving.twin):
             return False
-        if not _is_empty(connection, f"`{leaving.twin}`"):
+        if not is_empty(connection, f"`{leaving.twin}`"):
             raise StorageError(f"{what}: it holds rows; nothing was dropped. Finish the export of {leaving} first")
-        _drop(connection, leaving)
+        drop_table(connection, leaving.twin)
         return True
 
     return _alone_with(db, leaving.dataset, [], what, discard)
@@ -266,7 +267,7 @@ def _fold(db: MySql, dataset: Dataset, partition: Partition, months: Sequence[Mo
         if partition not in parts:  # another did it, or our own try whose answer was lost
             return True
         _check_nothing_before(connection, table, what)
-        if parts[1] != partition or not _is_empty(connection, f"`{table}` PARTITION ({partition.name})"):
+        if parts[1] != partition or not is_empty(connection, f"`{table}` PARTITION ({partition.name})"):
             return False
         connection.execute(text(_merged(partition).sql(table)))
         _check_nothing_before(connection, table, what)
@@ -280,45 +281,11 @@ def _merged(partition: Partition) -> Split:
 
 
 def _check_nothing_before(connection: Connection, table: str, what: str) -> None:
-    if not _is_empty(connection, f"`{table}` PARTITION ({BEFORE})"):
+    if not is_empty(connection, f"`{table}` PARTITION ({BEFORE})"):
         raise StorageError(
             f"{what}: the partition {BEFORE} of {table} holds rows, which belong to no month: another program writes "
             "there. Look at them; a partition of their month takes them up when it is made. Nothing is folded before"
         )
-
-
-def _is_empty(connection: Connection, source: str) -> bool:
-    return connection.scalar(text(f"SELECT 1 FROM {source} LIMIT 1")) is None  # noqa: S608
-
-
-def _make_twin(connection: Connection, leaving: Leaving) -> None:
-    """An empty table as the partitioned one is today. An empty one that was left may be as that was before: it goes."""
-    definition = str(connection.execute(text(f"SHOW CREATE TABLE `{leaving.table}`")).one()[1])
-    connection.execute(text(f"DROP TABLE IF EXISTS `{leaving.twin}`"))
-    connection.exec_driver_sql(twin_definition(definition, leaving))
-
-
-def twin_definition(definition: str, leaving: Leaving) -> str:
-    """The statement that makes the twin, from what SHOW CREATE TABLE says of the table: without its partitions. Pure.
-
-    One statement, so that no half-made twin can be left (`CREATE TABLE ... LIKE` copies the partitions, and taking
-    them off is another step).
-    """
-    body, partitioned, _ = re.sub(r"/\*!\d+\s+PARTITION BY", "PARTITION BY", definition).partition("PARTITION BY")
-    head = f"CREATE TABLE `{leaving.table}` "
-    if not partitioned or not body.startswith(head):
-        raise StorageError(f"{leaving.table} is not partitioned as expected; the server describes it as {definition}")
-    return f"CREATE TABLE `{leaving.twin}` {body.removeprefix(head).rstrip()}".replace("%", "%%")
-
-
-def _exchange(connection: Connection, leaving: Leaving) -> None:
-    connection.execute(
-        text(f"ALTER TABLE `{leaving.table}` EXCHANGE PARTITION {leaving.month.partition} WITH TABLE `{leaving.twin}`")
-    )
-
-
-def _drop(connection: Connection, leaving: Leaving) -> None:
-    connection.execute(text(f"DROP TABLE `{leaving.twin}`"))
 
 
 def _alone_with(

@@ -14,8 +14,8 @@ from gapless.storage.mysql.exports import newest_export
 from gapless.storage.mysql.leaving import Leaving
 from gapless.storage.mysql.partitions import Month
 
-EXCHANGE = ("_make_twin", "_exchange", "exchange_out")
-DROP = ("_drop", "drop_twin")
+EXCHANGE = ("make_twin", "exchange_partition", "exchange_out")
+DROP = ("drop_table", "drop_twin")
 FOLD = ("_fold", "fold_empty_months")
 
 

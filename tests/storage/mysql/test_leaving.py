@@ -34,13 +34,13 @@ from gapless.storage.mysql.leaving import (
     foldable,
     month_bytes,
     standing_months,
-    twin_definition,
     twin_mark,
 )
 from gapless.storage.mysql.loader import lock_names, month_lock_names
 from gapless.storage.mysql.partitions import BEFORE, MAX, Month, Partition, ensure_months, own_months
 from gapless.storage.mysql.prepare import prepare
 from gapless.storage.mysql.receipts import put_receipt
+from gapless.storage.mysql.twins import exchange_partition, twin_definition
 from tests.fixtures.mysql import KINDS, Server, fresh_database
 from tests.storage.mysql.bars import make_bars, with_value
 from tests.storage.mysql.leaving_process import DROP, EXCHANGE, FOLD, leave, take_out
@@ -136,10 +136,9 @@ def test_a_load_that_waits_for_the_exchange_lands_in_the_empty_partition(
             threading.Thread(target=fill, args=(database, Dataset.OHLCV, stored.slice(0, 1)), kwargs={"key": "1" * 16})
         )
         late[0].start()
-        really(*args)
+        exchange_partition(*args)
 
-    really = leaving._exchange
-    monkeypatch.setattr(leaving, "_exchange", exchange)
+    monkeypatch.setattr(leaving, "exchange_partition", exchange)
     assert exchange_out(database, BARS, mark_now(database))
     late[0].join(30)
     assert (held(database, PARTITION), twin_mark(database, BARS).rows) == (1, stored.num_rows - 1)
@@ -152,12 +151,11 @@ def test_a_load_that_waits_for_the_exchange_lands_in_the_empty_partition(
 def test_an_exchange_whose_answer_was_lost_is_known_to_be_done(
     database: MySql, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def exchange_and_hang_up(connection: Connection, one: Leaving) -> None:
-        exchanged(connection, one)
+    def exchange_and_hang_up(connection: Connection, *args: Any) -> None:
+        exchange_partition(connection, *args)
         connection.exec_driver_sql(f"KILL {connection.exec_driver_sql('SELECT CONNECTION_ID()').scalar()}")
 
-    exchanged = leaving._exchange
-    monkeypatch.setattr(leaving, "_exchange", exchange_and_hang_up)
+    monkeypatch.setattr(leaving, "exchange_partition", exchange_and_hang_up)
     fill(database, Dataset.OHLCV, july(Dataset.OHLCV))
     mark = mark_now(database)
     assert exchange_out(database, BARS, mark)
@@ -357,7 +355,7 @@ def test_only_whole_months_of_the_past_are_folded() -> None:
 
 def test_a_table_that_is_not_partitioned_has_no_twin() -> None:
     with pytest.raises(StorageError, match="ohlcv is not partitioned as expected"):
-        twin_definition("CREATE TABLE `ohlcv` (x INT)", BARS)
+        twin_definition("CREATE TABLE `ohlcv` (x INT)", "ohlcv", BARS.twin)
 
 
 def test_bytes_of_a_partition_and_of_a_twin_are_known(database: MySql) -> None:
