@@ -434,6 +434,14 @@ def test_a_wrong_file_is_refused_in_one_line_that_names_the_key(tmp_path: Path, 
     assert "\n" not in str(refused.value)
 
 
+def test_a_file_that_was_changed_is_read_anew(tmp_path: Path) -> None:
+    path = tmp_path / "retention.yaml"
+    for days in (10, 20, 30):
+        path.write_text(f"raw: {{days: {days}}}")
+        os.utime(path, (days, days))
+        assert load_rules(load_settings(retention_file=path)).raw.days == days
+
+
 def test_a_missing_file_is_refused_with_the_variable_that_names_it(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="no such file; GAPLESS_RETENTION_FILE"):
         load_rules(load_settings(retention_file=tmp_path / "none.yaml"))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 from pathlib import Path
 
 import msgspec
@@ -62,13 +63,21 @@ def first_cold_border_ms(settings: Settings, now_ms: int) -> int:
 
 def _read(path: Path) -> RetentionRules:
     try:
-        document = yaml.safe_load(path.read_text(encoding="utf-8"))
+        stat = path.stat()
+        return _parsed(path, (stat.st_ino, stat.st_mtime_ns, stat.st_size))
     except FileNotFoundError:
         raise ConfigError(f"{path}: no such file; GAPLESS_RETENTION_FILE names the rules of retention") from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path}: not YAML: {' '.join(str(error).split())}") from None
     except OSError as error:
         raise ConfigError(f"{path}: cannot be read: {error.strerror}") from None
+
+
+@lru_cache(maxsize=8)
+def _parsed(path: Path, version: tuple[int, ...]) -> RetentionRules:
+    """The file as it is in that version: a survey asks for thousands of series, and parsing takes a millisecond each time."""
+    try:
+        document = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path}: not YAML: {' '.join(str(error).split())}") from None
     if isinstance(document, dict):  # a section whose every key is commented out is read as null
         document = {key: value for key, value in document.items() if value is not None}
     try:
