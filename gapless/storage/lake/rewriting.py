@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import msgspec
 import numpy as np
@@ -29,8 +29,6 @@ from gapless.storage.lake.streams import merged_runs
 from gapless.storage.lake.superseded import keep
 from gapless.storage.lake.temporary import temporary_file
 from gapless.storage.lake.writing import Contents, ObjectWriter, check_contents
-
-T = TypeVar("T")
 
 OnPairs = Callable[[pa.Table, pa.Table], None]
 """Told old and new rows, aligned row by row, before the object that they concern is written. A write that starts again
@@ -152,7 +150,7 @@ class Rewriter:
             LakeShrink: the object would lose rows.
             StorageError: the store did not do it, or gave other bytes back than were written; the spool is full.
         """
-        return self._racing(target, lambda: self._attempt(target, change, self._store.fetch(target.key)))
+        return self._racing(target, lambda: self._attempt(target, change))
 
     def bring(self, target: LakeObject, change: Change, *, known_sha256: str | None) -> ObjectReceipt | None:
         """As `rewrite`, for rows that the object most likely holds: compared first, rewritten only when they differ.
@@ -168,9 +166,10 @@ class Rewriter:
             Damaged: the object cannot be read, or is another than its footer says.
             ValidationError, LakeShrink, StorageError: as `rewrite`.
         """
-        return self._racing(target, lambda: self._compare_first(target, change, known_sha256))
+        receipt = self._racing(target, lambda: self._attempt(target, change, known_sha256))
+        return receipt if receipt.rows or receipt.written else None
 
-    def _racing(self, target: LakeObject, attempt: Callable[[], T]) -> T:
+    def _racing(self, target: LakeObject, attempt: Callable[[], ObjectReceipt]) -> ObjectReceipt:
         with self._locks.named_locks([lock_name(self._store, target.key)], timeout_s=LOCK_TIMEOUT_S):
             for _ in range(RACES):
                 try:
@@ -182,20 +181,19 @@ class Rewriter:
             "writers that do not share a lock are at work; stop one of them and run this again"
         )
 
-    def _compare_first(self, target: LakeObject, change: Change, known_sha256: str | None) -> ObjectReceipt | None:
-        found = self._store.fetch(target.key)
-        if found is None:
-            receipt = self._attempt(target, change, None)
-            return receipt if receipt.rows else None
-        measured = _measure(found[0])
-        if measured[1] == known_sha256:
-            counts = self._unchanged(target, change, found[0])
-            if counts is not None:
-                shape, uri = SHAPES[target.dataset], uri_of(self._store, target.key)
-                told = footer_of(found[0], shape, name=uri)
-                contents = Contents(told.rows, told.content_digest, (), ())
-                return self._receipt(target, measured, contents, _Tally(counts), written=False)
-        return self._attempt(target, change, found)
+    def _left_alone(
+        self, target: LakeObject, change: Change, held: bytes, known_sha256: str | None
+    ) -> ObjectReceipt | None:
+        """The receipt of an object whose bytes are known and which holds all; None when it must be looked at closer."""
+        measured = _measure(held)
+        if measured[1] != known_sha256:
+            return None
+        counts = self._unchanged(target, change, held)
+        if counts is None:
+            return None
+        told = footer_of(held, SHAPES[target.dataset], name=uri_of(self._store, target.key))
+        contents = Contents(told.rows, told.content_digest, (), ())
+        return self._receipt(target, measured, contents, _Tally(counts), written=False)
 
     def _unchanged(self, target: LakeObject, change: Change, held: bytes) -> Counter[str] | None:
         """What became of the rows, when all of them leave the object as it is; None when one does not."""
@@ -209,7 +207,12 @@ class Rewriter:
             counts.update({name: getattr(merged, name) for name in _COUNTS})
         return counts
 
-    def _attempt(self, target: LakeObject, change: Change, found: tuple[bytes, Stat] | None) -> ObjectReceipt:
+    def _attempt(self, target: LakeObject, change: Change, known_sha256: str | None = None) -> ObjectReceipt:
+        found = self._store.fetch(target.key)
+        if known_sha256 is not None and found is not None:
+            left = self._left_alone(target, change, found[0], known_sha256)
+            if left is not None:
+                return left
         if change.finished is not None:
             contents = change.finished.contents
             touched = {(one.symbol, one.interval, one.day) for one in contents.series}
