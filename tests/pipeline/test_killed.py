@@ -28,6 +28,22 @@ def start(installation: Installation, log: Path) -> subprocess.Popen[bytes]:
         )
 
 
+def asked_for(exchange: ReplicaHandle) -> int:
+    """Requests that the exchange was asked since its counts were reset."""
+    stats = exchange.stats()
+    return sum(int(stats[market]["requests_total"]) for market in ("spot", "um"))
+
+
+def await_requests(exchange: ReplicaHandle, count: int, process: subprocess.Popen[bytes]) -> bool:
+    """Wait until the exchange was asked so often; False when the process ended first."""
+    deadline = time.monotonic() + 60
+    while asked_for(exchange) < count:
+        assert time.monotonic() < deadline
+        if process.poll() is not None:
+            return False
+    return True
+
+
 def left_behind(installation: Installation) -> dict[str, object]:
     """Everything two runs must agree on: bars with their receipts' ids, books, and every byte of the lake."""
     return {
@@ -48,22 +64,22 @@ def test_killed_at_random_points_and_run_again_it_equals_an_undisturbed_run(
 ) -> None:
     replica.limits(um={"weight_per_minute": 10**6}, spot={"weight_per_minute": 10**6})
     undisturbed = make_installation(replica, name="undisturbed", budget_share=1.0)
-    began = time.monotonic()
     assert start(undisturbed, tmp_path / "undisturbed.log").wait(120) == 0
-    duration = time.monotonic() - began
+    whole = asked_for(replica)
 
     killed = make_installation(replica, name="killed", budget_share=1.0)
     seed = random.randrange(2**32)
     rng = random.Random(seed)
-    points = sorted(rng.uniform(0.3, 1.0) for _ in range(5))
     interrupted = 0
-    for number, point in enumerate(points):
+    for number in range(5):
+        replica.reset_stats()
         process = start(killed, tmp_path / f"killed-{number}.log")
-        try:
-            process.wait(point * duration)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            interrupted += 1
+        if await_requests(replica, rng.randint(1, whole), process):
+            try:
+                process.wait(rng.uniform(0, 0.5))
+            except subprocess.TimeoutExpired:
+                process.kill()
+                interrupted += 1
         process.wait(10)
     assert start(killed, tmp_path / "last.log").wait(120) == 0, (tmp_path / "last.log").read_text()
 
