@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from gapless.quality.expectations.columns import dataset, one_of, sha256
+from gapless.quality.expectations.columns import dataset, dataset_or_stream, one_of, sha256
 from gapless.quality.expectations.rules import AtLeast, Rows, Suite
 
 INSTALLATION = Suite(
@@ -163,7 +163,7 @@ QUARANTINE = Suite(
     "rows of the day, and rows refused on the day",
     ("dataset", "symbol", "interval", "ts"),
     (
-        dataset(),
+        dataset_or_stream(),
         Rows("reason", "a refused row has its reason", "reason = ''", "no reason"),
         Rows("payload", "a refused row is kept as it came", "payload = ''", "no payload"),
         sha256("identity"),

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from gapless.domain.datasets import Dataset
+from gapless.domain.stream_columns import STREAM_SHAPES
 from gapless.quality.expectations.rules import Rows
 
 DATASETS = ", ".join(f"'{dataset}'" for dataset in Dataset)
+STREAMS = ", ".join(f"'{dataset}'" for dataset in STREAM_SHAPES)
 INTERVALS = "'', '1m', '5m', '15m', '1h', '4h', '1d'"
 
 
@@ -29,6 +31,11 @@ def one_of(name: str, column: str, values: str, text: str) -> Rows:
 def dataset() -> Rows:
     """The dataset is one of the three."""
     return one_of("dataset", "dataset", DATASETS, "the dataset is one that Gapless keeps")
+
+
+def dataset_or_stream() -> Rows:
+    """The dataset is one of the three, or one that is archived from the live Streams."""
+    return one_of("dataset", "dataset", f"{DATASETS}, {STREAMS}", "the dataset is one that Gapless keeps")
 
 
 def not_negative(text: str, *columns: str) -> Rows:

@@ -2,7 +2,14 @@
 
 from __future__ import annotations
 
-from gapless.quality.expectations.columns import INTERVALS, dataset, not_negative, one_of, sha256
+from gapless.quality.expectations.columns import (
+    INTERVALS,
+    dataset,
+    dataset_or_stream,
+    not_negative,
+    one_of,
+    sha256,
+)
 from gapless.quality.expectations.rules import Rows, Suite
 
 LOAD_RECEIPT = Suite(
@@ -65,17 +72,18 @@ ARCHIVE_RECEIPT = Suite(
     "objects of the day's month, and objects verified on the day",
     ("uri",),
     (
-        dataset(),
+        dataset_or_stream(),
         one_of("interval", "interval", INTERVALS, "the interval is one of the six, or empty"),
         one_of("state", "state", "'verified'", "every object was read back"),
         sha256("sha256", "content_digest"),
         Rows("bytes", "an object has bytes, and rows", "bytes <= 0 OR `rows` <= 0", "{bytes} bytes, {rows} rows"),
         Rows(
             "series_known",
-            "the rows of an object are on record by series and day (table archive_series), and add up",
+            "the rows of an object (but a Stream's) are on record by series and day (table archive_series), and add up",
             query=(
                 "SELECT s.uri, s.`rows`, COALESCE(SUM(t.`rows`), 0) AS counted FROM {batch} AS s "
                 "LEFT JOIN archive_series AS t ON t.archive_receipt_id = s.id "
+                "WHERE s.dataset IN ('ohlcv', 'funding_rate', 'futures_metrics') "
                 "GROUP BY s.id, s.uri, s.`rows` HAVING s.`rows` <> counted"
             ),
             say="{rows} rows, and {counted} on record by series",

@@ -5,7 +5,7 @@ However many rows an hour has, memory holds one run while they come, and one pie
 
 from __future__ import annotations
 
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
@@ -134,7 +134,8 @@ class Runs:
         if file is None:
             path, _ = self._stack.enter_context(temporary_file(self._folder, suffix=RUN_SUFFIX))
             options = pa.ipc.IpcWriteOptions(compression="lz4")
-            writer = self._stack.enter_context(pa.ipc.new_file(str(path), self._shape.schema, options=options))
+            writer = pa.ipc.new_file(str(path), self._shape.schema, options=options)
+            self._stack.callback(_let_go, writer)
             file = self._files[target] = _File(path, writer)
         ts = _times(rows)
         for batch in rows.combine_chunks().to_batches():
@@ -176,6 +177,12 @@ def codes(column: pa.ChunkedArray) -> np.ndarray:
 def _times(rows: pa.Table) -> np.ndarray:
     found: np.ndarray = rows["ts"].cast(pa.int64()).to_numpy()
     return found
+
+
+def _let_go(writer: Any) -> None:
+    """Close a file that is removed next: on a full disk that fails once more, and the first failure is the news."""
+    with suppress(OSError):
+        writer.close()
 
 
 def _no_room(folder: Path, error: OSError) -> StorageError:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import random
+import resource
 import signal
 import sys
 from collections.abc import Callable, Sequence
@@ -13,7 +14,6 @@ from typing import Any
 
 import duckdb
 import msgspec
-import pyarrow as pa
 import pytest
 from redis import Redis
 from sqlalchemy import text
@@ -28,6 +28,9 @@ from gapless.pipeline.stream_archive import closed, publish
 from gapless.pipeline.stream_archive.closed import publish_closed
 from gapless.pipeline.stream_archive.receipts import PublishReport, StreamHourReceipt
 from gapless.pipeline.stream_archive.take import DEFAULT_KINDS, Taker
+from gapless.quality.expectations.books import CHECK_RUN, QUARANTINE
+from gapless.quality.expectations.ledgers import ARCHIVE_RECEIPT
+from gapless.quality.expectations.rules import Rows
 from gapless.storage.lake import BarLake
 from gapless.storage.lake.files import FileStore
 from gapless.storage.lake.objects import ObjectStore
@@ -132,6 +135,19 @@ class Archive:
 @pytest.fixture
 def archive(tmp_path: Path, mariadb_database: MySql) -> Archive:
     return Archive(tmp_path, mariadb_database)
+
+
+def in_a_child(archive: Archive, work: Callable[[], None]) -> int:
+    """Run it in a process of its own, with connections of its own; how that ended."""
+    url = archive.db.engine.url.set(drivername="mysql").render_as_string(hide_password=False)
+    pid = os.fork()
+    if not pid:
+        try:
+            archive.rt = archive.runtime(MySql(url))
+            work()
+        finally:
+            os._exit(0)
+    return os.waitpid(pid, 0)[1]
 
 
 def some_trades(count: int = 300) -> list[Entry]:
@@ -348,16 +364,24 @@ def test_a_store_that_is_away_is_asked_once_and_everything_stays(
     assert len(spooled_hours(archive.root)) == 2
 
 
-def test_a_full_disk_leaves_the_spool_as_it_was(archive: Archive, monkeypatch: pytest.MonkeyPatch) -> None:
-    def full(*_: Any, **__: Any) -> Any:
-        raise OSError(28, "No space left on device")
+@pytest.mark.parametrize("where", ["sorting", "writing the object"])
+def test_a_full_disk_leaves_the_spool_as_it_was(where: str, archive: Archive) -> None:
+    stored = range(1, 1001) if where == "writing the object" else range(1, 2)
+    archive.spool(*(trade(number) for number in stored))
+    archive.publish()
+    before = archive.objects()
+    archive.spool(*(trade(number) for number in range(1001, 1003)))
+    limit = 1_000 if where == "sorting" else max(map(len, before.values())) - 1
 
-    archive.spool(trade(1))
-    monkeypatch.setattr(pa.ipc, "new_file", full)
-    (error,) = archive.publish().errors
-    assert "No space left on device" in error.message
-    monkeypatch.undo()
-    assert archive.published().added == 1
+    def short_of_room() -> None:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
+        (error,) = archive.publish().errors
+        os._exit(7 if error.kind == "storage" and "make room" in error.message else 1)
+
+    assert os.waitstatus_to_exitcode(in_a_child(archive, short_of_room)) == 7
+    assert archive.objects() == before
+    assert not [path for path in archive.rt.settings.spool_dir.rglob("*") if path.suffix in (".run", ".hour")]
+    assert archive.published().added == 2
 
 
 def test_two_publishers_of_one_hour_exclude_each_other(archive: Archive, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -418,16 +442,12 @@ def test_killed_anywhere_and_run_again_the_lake_is_that_of_an_undisturbed_run(
         archive.spool(*trades[:100], consumer="one")
         archive.spool(*trades[90:], mark(1), consumer="two")
     calm.publish()
-    pid = os.fork()
-    if not pid:
-        try:
-            url = mariadb_database.engine.url.set(drivername="mysql").render_as_string(hide_password=False)
-            killed.rt = killed.runtime(MySql(url))
-            arm()
-            killed.publish()
-        finally:
-            os._exit(0)
-    assert os.waitpid(pid, 0)[1] == signal.SIGKILL
+
+    def die() -> None:
+        arm()
+        killed.publish()
+
+    assert in_a_child(killed, die) == signal.SIGKILL
     killed.publish()
     assert killed.objects() == calm.objects()
     assert spooled_hours(killed.root) == []
@@ -472,6 +492,19 @@ def test_what_the_streams_held_is_in_the_lake(archive: Archive, redis_url: str) 
     assert report.good
     assert len(archive.rows("trades")) == 40
     assert archive.rows("mark_price", "symbol, funding_rate::VARCHAR") == [(SYMBOLS[0], "-0.000053010000")]
+
+
+def test_what_publishing_enters_breaks_no_rule_of_the_daily_suites(archive: Archive) -> None:
+    archive.spool(trade(1), trade(9), trade(2, p="x"), mark(1), loss(HOUR + 1))
+    assert len(archive.publish().hours) == 3
+    for suite in (ARCHIVE_RECEIPT, QUARANTINE, CHECK_RUN):
+        assert archive.books(f"SELECT COUNT(*) FROM {suite.table}") != [(0,)]
+        for rule in suite.rules:
+            if isinstance(rule, Rows):
+                asked = rule.query.format(batch=suite.table) or (
+                    f"SELECT 1 FROM {suite.table} WHERE {rule.where.replace('{{', '{').replace('}}', '}')}"
+                )
+                assert archive.books(asked.replace(":", "\\:")) == [], f"{suite.name}: {rule.name}"
 
 
 def test_the_command_publishes_and_says_so(archive: Archive) -> None:
