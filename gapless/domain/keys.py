@@ -19,16 +19,19 @@ _LABEL_MAX = 16
 _SECONDS_BITS = 34  # until the year 2514
 
 
-def row_keys(shape: Shape, tables: Sequence[pa.Table], what: str) -> list[Indices]:
+def row_keys(shape: Shape, tables: Sequence[pa.Table], what: str, *, by_name: bool = False) -> list[Indices]:
     """For each table one integer a row, in key order: symbol's place, label's place, seconds since 1970.
 
     They compare among the tables of one call only.
+
+    Args:
+        by_name: intervals in the order of their names, as canonical order has them; else shortest first.
 
     Raises:
         ValidationError: an unknown interval, or a label that its column cannot hold.
     """
     symbols = _order(sorted(_unique(tables, "symbol")))
-    labels = _label_order(shape, tables, what)
+    labels = _label_order(shape, tables, what, by_name=by_name)
     keys = []
     for table in tables:
         series = _places(table["symbol"], symbols)
@@ -60,7 +63,7 @@ def millis_of(column: pa.ChunkedArray) -> Indices:
     return found
 
 
-def _label_order(shape: Shape, tables: Sequence[pa.Table], what: str) -> dict[str, int]:
+def _label_order(shape: Shape, tables: Sequence[pa.Table], what: str, *, by_name: bool) -> dict[str, int]:
     if shape.label is None:
         return {}
     found = _unique(tables, shape.label)
@@ -69,7 +72,8 @@ def _label_order(shape: Shape, tables: Sequence[pa.Table], what: str) -> dict[st
         if wrong:
             raise ValidationError(f"{what}: not a {shape.label} of at most {_LABEL_MAX} ASCII characters: {wrong[0]!r}")
         return _order(sorted(found))
-    order = _order(str(interval) for interval in ALL_INTERVALS)
+    names = [str(interval) for interval in ALL_INTERVALS]
+    order = _order(sorted(names) if by_name else names)
     if unknown := sorted(found - set(order)):
         raise ValidationError(f"{what}: unknown interval {unknown[0]!r}")
     return order

@@ -1,4 +1,4 @@
-"""What is stored, both stores as one, without reading it: the days of each series, and rows joined where both have."""
+"""What is stored, both stores as one, without reading it: the days of each series."""
 
 from __future__ import annotations
 
@@ -6,13 +6,9 @@ from collections import defaultdict
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 
-import numpy as np
-import pyarrow as pa
-
-from gapless.domain.datasets import Dataset, Shape
+from gapless.domain.datasets import Dataset
 from gapless.domain.instrument import Market, market_of
 from gapless.domain.interval import ALL_INTERVALS, Interval
-from gapless.domain.keys import Indices, row_keys
 from gapless.domain.receipts import Failure
 from gapless.domain.universe import by_market, resolve
 from gapless.domain.window import DAY_MS, Window
@@ -136,38 +132,6 @@ def unstored(
         lacking -= {each.symbol for each in read_instruments(rt.db, EXCHANGE)}
     message = "no instrument of that name is on record, and nothing is stored of it; check the spelling"
     return [Failure(name, "", "", "bad_symbol", message) for name in sorted(lacking)]
-
-
-def union_rows(shape: Shape, hot: pa.Table, cold: pa.Table) -> pa.Table:
-    """All of `hot`, and of `cold` the rows that `hot` lacks, by series and time. Pure; each has a row once.
-
-    Bars of several intervals come shortest interval first.
-    """
-    hot_keys, cold_keys = row_keys(shape, [hot, cold], f"{shape.dataset} of two stores")
-    hot, hot_keys = _sorted(hot, hot_keys)
-    cold, cold_keys = _sorted(cold, cold_keys)
-    if len(hot_keys) and len(cold_keys):
-        places = np.searchsorted(hot_keys, cold_keys)
-        lacking = hot_keys[np.minimum(places, len(hot_keys) - 1)] != cold_keys
-        cold, cold_keys = cold.filter(pa.array(lacking)), cold_keys[lacking]
-    if not len(cold_keys):
-        return hot
-    return _sorted(pa.concat_tables([hot, cold]), np.concatenate([hot_keys, cold_keys]))[0]
-
-
-def whole_in(rows: pa.Table, points: int) -> set[str]:
-    """The symbols with as many rows as the grid has points: another store has nothing to add."""
-    if not rows.num_rows:
-        return set()
-    counts = rows["symbol"].value_counts()
-    return {each["values"] for each in counts.to_pylist() if each["counts"] >= points}
-
-
-def _sorted(rows: pa.Table, keys: Indices) -> tuple[pa.Table, Indices]:
-    if (keys[1:] > keys[:-1]).all():
-        return rows, keys
-    order = np.argsort(keys, kind="stable")
-    return rows.take(order), keys[order]
 
 
 def day_of(month: SeriesMonth, place: int) -> Window:

@@ -8,12 +8,11 @@ from itertools import pairwise
 from random import Random
 from typing import Any
 
-import pyarrow as pa
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gapless.domain.datasets import SHAPES, Dataset
+from gapless.domain.datasets import Dataset
 from gapless.domain.instrument import Market
 from gapless.domain.interval import Interval
 from gapless.domain.window import DAY_MS, Window, month_start, to_ms
@@ -27,7 +26,6 @@ from gapless.pipeline.stored import (
     days_within,
     span_of,
     stored_months,
-    union_rows,
     unstored,
 )
 from gapless.storage.mysql import count_days
@@ -39,9 +37,6 @@ from tests.pipeline.test_read import into_lake, into_mysql
 
 BTC, ETH, SPOT = "BTC/USDT:USDT", "ETH/USDT:USDT", "BTC/USDT"
 OCTOBER, NOVEMBER = (month_start(Window.of(day, "2027-01-01").start_ms) for day in ("2026-10-05", "2026-11-05"))
-SHAPE = SHAPES[Dataset.OHLCV]
-HOUR = bars(BTC, "1m", "2026-11-01", 60)
-OTHER = bars(BTC, "1m", "2026-11-01", 60, seed=2)
 
 
 @pytest.fixture
@@ -150,14 +145,3 @@ def test_days_within_a_window_are_those_that_it_touches(days: int, hours: tuple[
         if window.intersect(Window(OCTOBER + place * DAY_MS, OCTOBER + (place + 1) * DAY_MS))
     }
     assert set(bits_of(days_within(month, window))) == set(bits_of(days)) & touched
-
-
-_ROWS = st.lists(st.integers(0, 59), unique=True, max_size=30)
-
-
-@given(hot=_ROWS, cold=_ROWS)
-def test_a_union_has_every_row_once_the_first_store_s_where_both_have_it(hot: list[int], cold: list[int]) -> None:
-    mine, other = (table.take(pa.array(rows, pa.int64())) for table, rows in ((HOUR, hot), (OTHER, cold)))
-    found = union_rows(SHAPE, mine, other)
-    wanted = [(HOUR if row in hot else OTHER).slice(row, 1) for row in sorted({*hot, *cold})]
-    assert found.combine_chunks().equals(pa.concat_tables([SHAPE.schema.empty_table(), *wanted]).combine_chunks())

@@ -15,8 +15,9 @@ from gapless.domain.datasets import SHAPES, Dataset
 from gapless.domain.interval import Interval
 from gapless.domain.window import Window
 from gapless.pipeline.audit.tickets import Ticket, Tickets, shuffled
+from gapless.pipeline.holes import holes_of
+from gapless.pipeline.read import join_stores
 from gapless.pipeline.runtime import EXCHANGE, Runtime
-from gapless.pipeline.stored import union_rows, whole_in
 from gapless.storage.mysql.reader import read_stored, stored_schema
 
 _SHAPE = SHAPES[Dataset.OHLCV]
@@ -116,14 +117,14 @@ def _stored_rows(rt: Runtime, interval: Interval, window: Window, symbols: Colle
     what = f"drawing from {interval} {window}"
     # MySQL first: rows leave it for the lake only, so that a bar on its way is seen in one of the two.
     hot = rt.db.run(what, lambda connection: read_stored(connection, _SHAPE, EXCHANGE, sorted(symbols), [span]))
-    elsewhere = sorted(set(symbols) - whole_in(hot, len(interval.opens(window))))
-    cold = rt.lake.read(window, symbols=elsewhere, intervals=[interval], exchange=EXCHANGE)
-    return union_rows(
-        _SHAPE,
+    holes = [symbol for _, names in holes_of(hot, sorted(symbols), interval.ms, window) for symbol in names]
+    cold = rt.lake.read(window, symbols=holes, intervals=[interval], exchange=EXCHANGE)
+    return join_stores(
         hot.append_column("store", pa.repeat(pa.scalar("mysql"), hot.num_rows)).cast(DRAWN),
         cold.append_column("receipt_id", pa.nulls(cold.num_rows, pa.uint64()))
         .append_column("store", pa.repeat(pa.scalar("lake"), cold.num_rows))
         .cast(DRAWN),
+        _SHAPE,
     )
 
 

@@ -7,17 +7,15 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import groupby
 
-import pyarrow as pa
-
 from gapless.domain.datasets import SHAPES, Dataset
 from gapless.domain.interval import ALL_INTERVALS, Interval
 from gapless.domain.window import DAY_MS, Window, iso, next_month
 from gapless.pipeline.digest.report import DayDigest, DigestRequest
+from gapless.pipeline.read import read_everywhere
 from gapless.pipeline.runtime import EXCHANGE, Runtime
-from gapless.pipeline.stored import SeriesMonth, days_within, union_rows, whole_in
+from gapless.pipeline.stored import SeriesMonth, days_within
 from gapless.storage.lake.digests import digests
 from gapless.storage.lake.layout import Form, bucket_of, parse_key
-from gapless.storage.mysql import read_bars, read_rows
 from gapless.storage.mysql.days import archived_digests
 
 _UNIT_ROWS = 300_000
@@ -104,30 +102,10 @@ def _units(
 
 
 def _digest_unit(rt: Runtime, dataset: Dataset, unit: _Unit) -> list[DayDigest]:
-    shape = SHAPES[dataset]
-    # MySQL first: rows leave it for the lake only, so that a row on its way is seen in one of the two.
-    hot = _hot(rt, dataset, unit)
-    rows = union_rows(shape, hot, _cold(rt, dataset, unit, hot))
-    return [DayDigest(each.symbol, each.interval, each.day, each.rows, each.sha256) for each in digests(rows, shape)[1]]
-
-
-def _hot(rt: Runtime, dataset: Dataset, unit: _Unit) -> pa.Table:
-    names = [each.symbol for each in unit.months if each.mysql & days_within(each, unit.window)]
-    if not names:
-        return SHAPES[dataset].schema.empty_table()
-    if dataset is Dataset.OHLCV:
-        return read_bars(rt.db, names, [Interval(unit.interval)], unit.window, exchange=EXCHANGE)
-    return read_rows(rt.db, dataset, EXCHANGE, names, unit.window)
-
-
-def _cold(rt: Runtime, dataset: Dataset, unit: _Unit, hot: pa.Table) -> pa.Table:
-    """What the lake holds; of series that MySQL holds whole it is not asked."""
-    names = {each.symbol for each in unit.months}
-    if dataset is Dataset.OHLCV:
-        interval = Interval(unit.interval)
-        names -= whole_in(hot, max(1, len(interval.opens(unit.window))))
-        return rt.lake.read(unit.window, symbols=sorted(names), intervals=[interval], exchange=EXCHANGE)
-    return rt.lake.read_rows(dataset, unit.window, sorted(names), exchange=EXCHANGE)
+    names = [each.symbol for each in unit.months]
+    rows = read_everywhere(rt, dataset, names, [Interval(unit.interval)] if unit.interval else None, unit.window)
+    told = digests(rows, SHAPES[dataset])[1]
+    return [DayDigest(each.symbol, each.interval, each.day, each.rows, each.sha256) for each in told]
 
 
 def _from_receipts(

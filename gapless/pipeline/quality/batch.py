@@ -80,7 +80,7 @@ def _done(bars: Columns, settled: Mask) -> set[str]:
 
 
 def read_stored_bars(rt: Runtime, symbols: Collection[str], interval: Interval, window: Window) -> pa.Table:
-    """`gapless.pipeline.read.read_bars_everywhere` of one interval, asking the lake only for what MySQL may lack.
+    """`gapless.pipeline.read.read_everywhere` of bars, asking the lake only for what its books know of.
 
     A series that MySQL holds every bar of has no more of them in the lake; nor has one of which the books of the lake
     know nothing in these days.

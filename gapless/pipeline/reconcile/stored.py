@@ -9,13 +9,11 @@ import pyarrow as pa
 
 from gapless.domain.datasets import SHAPES, Dataset
 from gapless.domain.window import Window, month_start
-from gapless.pipeline.read import join_stores
+from gapless.pipeline.read import join_stores, read_apart
 from gapless.pipeline.reconcile.bars import only
 from gapless.pipeline.reconcile.repair import Stores
 from gapless.pipeline.reconcile.slabs import Slab
-from gapless.pipeline.runtime import EXCHANGE
 from gapless.quality.compare import compare
-from gapless.storage.mysql import read_bars, read_rows
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,17 +37,13 @@ def read_stored(stores: Stores, slab: Slab, window: Window) -> Stored:
         StorageError: MySQL or the lake is away, or an object of the lake is damaged.
     """
     rt, symbols, shape = stores.rt, slab.symbols, SHAPES[slab.dataset]
-    # MySQL first: see `gapless.pipeline.read`.
+    intervals = None
     if slab.dataset is Dataset.OHLCV:
         intervals = list(dict.fromkeys(p.series.interval for p in slab.pieces if p.series.interval is not None))
-        hot = read_bars(rt.db, symbols, intervals, window, exchange=EXCHANGE)
-        cold = rt.lake.read(window, symbols=symbols, intervals=intervals, exchange=EXCHANGE)
-        wanted = {(piece.series.symbol, piece.series.label) for piece in slab.pieces}
-        if len(wanted) < len(symbols) * len(intervals):
-            hot, cold = only(hot, wanted), only(cold, wanted)
-    else:
-        hot = read_rows(rt.db, slab.dataset, EXCHANGE, symbols, window)
-        cold = rt.lake.read_rows(slab.dataset, window, symbols=symbols, exchange=EXCHANGE)
+    hot, cold = read_apart(rt, slab.dataset, symbols, intervals, window)
+    wanted = {(piece.series.symbol, piece.series.label) for piece in slab.pieces}
+    if intervals is not None and len(wanted) < len(symbols) * len(intervals):
+        hot, cold = only(hot, wanted), only(cold, wanted)
     beside = cold.slice(0, 0)
     if cold.num_rows and month_start(slab.window.start_ms) >= stores.hot_since_ms:
         beside = stores.kept_in_mysql(slab, cold.take(pa.array(compare(shape, hot, cold).missing)))

@@ -8,12 +8,13 @@ from pathlib import Path
 
 import pytest
 
+from gapless.domain.datasets import Dataset
 from gapless.domain.interval import Interval
 from gapless.domain.window import Window
 from gapless.errors import ConfigError
 from gapless.pipeline.quality.batch import read_stored_bars
 from gapless.pipeline.quality.rules import RulesReport, check_rules
-from gapless.pipeline.read import read_bars_everywhere
+from gapless.pipeline.read import read_everywhere
 from gapless.storage.mysql import Gap, record_gaps
 from gapless.storage.mysql.checks import read_checks
 from gapless.storage.mysql.reviews import decide_reviews, read_reviews
@@ -75,7 +76,7 @@ def test_a_hole_is_critical_until_the_gap_log_knows_it(week: Installation) -> No
 
 def test_bars_that_the_lake_holds_fill_what_mysql_lacks(week: Installation) -> None:
     with week.open() as rt:
-        stored = read_bars_everywhere(rt, [BTC], [Interval.M1], DAY)
+        stored = read_everywhere(rt, Dataset.OHLCV, [BTC], [Interval.M1], DAY)
         into_lake(rt, stored)
     change(week, f"DELETE FROM ohlcv WHERE {AT} BETWEEN '2026-11-13 05:00' AND '2026-11-13 09:00'")
     assert rules(week).state == "clean"
@@ -93,7 +94,7 @@ def test_reading_what_mysql_may_lack_is_reading_everywhere(installation: Install
             into_mysql(rt, bars(BTC, "1m", DAY.start_ms, 1440, seed=2).slice(hot[0], hot[1] - hot[0]))
         for window in (DAY, Window(DAY.start_ms + 1, DAY.start_ms + 7_200_001)):
             found = read_stored_bars(rt, [BTC, PEPE], Interval.M1, window)
-            assert found.equals(read_bars_everywhere(rt, [BTC, PEPE], [Interval.M1], window))
+            assert found.equals(read_everywhere(rt, Dataset.OHLCV, [BTC, PEPE], [Interval.M1], window))
 
 
 def test_an_altered_bar_disagrees_with_its_minutes_and_an_altered_minute_with_five_bars(week: Installation) -> None:
