@@ -33,10 +33,12 @@ _COMMANDS = {
     "pages": "pages",
     "publish-streams": "publish_streams",
     "query": "query",
+    "restore-month": "restore",
     "retention": "retention",
     "export-books": "books",
     "restore-books": "books",
     "db": "db",
+    "archive-streams": "archive_streams",
     "replica": "replica",
 }
 
