@@ -151,6 +151,9 @@ class TotalsStream:
         }
 
 
+Read: TypeAlias = tuple[ObjectFact, TotalsStream]
+
+
 def totals_of(shape: Shape, tables: Iterable[pa.Table]) -> dict[SeriesKey, SeriesTotals]:
     """The exact totals of each series in canonical rows, which may come in any order and in any pieces."""
     stream = TotalsStream(shape)
@@ -163,11 +166,11 @@ def read_back(store: ObjectStore, month: Month, *, threads: int = 2) -> MonthCon
     """Read every object of a month whole from the store, and say what it holds.
 
     Each page's checksum is compared, and each footer's count; the objects' names say what period and symbols their rows
-    are of, and a row of another is damage. Memory: as many objects' bytes as `threads` plus one, and a row group each.
+    are of, and a row of another is damage. Memory: the bytes of `threads` objects, and a row group of each.
 
     Raises:
         Damaged: an object's bytes cannot be trusted; `error.uri` says which.
-        StorageError: the store is away, or an object went away while the month was read.
+        StorageError: the store is away.
     """
     targets = [
         target
@@ -175,20 +178,21 @@ def read_back(store: ObjectStore, month: Month, *, threads: int = 2) -> MonthCon
         if (target := layout.parse_key(stat.key)) is not None and target.month == month
     ]
     whole, facts = TotalsStream(SHAPES[month.dataset]), []
-    for fact, totals in _in_turn(store, targets, threads):
-        facts.append(fact)
-        whole.include(totals)
+    for read in _in_turn(store, targets, threads):
+        if read is not None:  # else a repair took its last row since it was listed
+            facts.append(read[0])
+            whole.include(read[1])
     lines = "".join(f"{fact.key} {fact.sha256} {fact.rows}\n" for fact in facts)
     return MonthContents(month, tuple(facts), whole.totals(), hashlib.sha256(lines.encode()).hexdigest())
 
 
-def _in_turn(store: ObjectStore, targets: list[LakeObject], threads: int) -> Iterator[tuple[ObjectFact, TotalsStream]]:
+def _in_turn(store: ObjectStore, targets: list[LakeObject], threads: int) -> Iterator[Read | None]:
     """Each object's fact and totals, in order; no more than `threads` of them are read ahead."""
     if threads < 2 or len(targets) < 2:
         yield from (read_object(store, target) for target in targets)
         return
     with ThreadPoolExecutor(threads, thread_name_prefix="read-back") as pool:
-        ahead: deque[Future[tuple[ObjectFact, TotalsStream]]] = deque()
+        ahead: deque[Future[Read | None]] = deque()
         try:
             for target in targets:
                 if len(ahead) > threads:
@@ -201,11 +205,11 @@ def _in_turn(store: ObjectStore, targets: list[LakeObject], threads: int) -> Ite
                 waiting.cancel()
 
 
-def read_object(store: ObjectStore, target: LakeObject) -> tuple[ObjectFact, TotalsStream]:
-    """One object, every row of it read; what it is, and its totals.
+def read_object(store: ObjectStore, target: LakeObject) -> Read | None:
+    """One object, every row of it read; what it is, and its totals. None when nothing lies there.
 
     Raises:
-        Damaged: its bytes cannot be trusted, or it is gone.
+        Damaged: its bytes cannot be trusted.
     """
     seen: Stat | None = None
     for _ in range(_READS):
@@ -215,7 +219,7 @@ def read_object(store: ObjectStore, target: LakeObject) -> tuple[ObjectFact, Tot
             # A server that is not atomic between its answer's head and body (rclone) mixes two versions when the object
             # is replaced in between. Damaged twice as the same version, it is damaged.
             now = store.head(target.key)
-            if now is None or now == seen:
+            if now is not None and now == seen:
                 raise
             seen = now
     raise StorageError(
@@ -223,19 +227,18 @@ def read_object(store: ObjectStore, target: LakeObject) -> tuple[ObjectFact, Tot
     )
 
 
-def _read_once(store: ObjectStore, target: LakeObject) -> tuple[ObjectFact, TotalsStream]:
+def _read_once(store: ObjectStore, target: LakeObject) -> Read | None:
     uri, shape = uri_of(store, target.key), SHAPES[target.dataset]
     data = store.get(target.key)
     if data is None:
-        raise damaged(uri, "nothing lies there any more")
+        return None
     totals = TotalsStream(shape)
     for rows in row_groups_of(pa.BufferReader(data), shape, name=uri):
         totals.update(rows)
     told = footer_of(data, shape, name=uri)
     _belonging(totals, target, uri)
-    return ObjectFact(
-        target.key, uri, len(data), hashlib.sha256(data).hexdigest(), told.rows, told.content_digest
-    ), totals
+    sha256 = hashlib.sha256(data).hexdigest()
+    return ObjectFact(target.key, uri, len(data), sha256, told.rows, told.content_digest), totals
 
 
 def _belonging(totals: TotalsStream, target: LakeObject, uri: str) -> None:

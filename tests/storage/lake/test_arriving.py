@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import resource
-import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -28,6 +26,7 @@ from gapless.storage.lake.merge import merge_rows
 from gapless.storage.lake.objects import Damaged, ObjectStore
 from gapless.storage.lake.rewriting import ObjectReceipt
 from tests.bars import bars
+from tests.storage.lake.full_disk import no_file_beyond
 from tests.storage.lake.rows import funding, metrics
 
 BARS = SHAPES[Dataset.OHLCV]
@@ -223,15 +222,9 @@ def test_pieces_that_break_off_leave_the_object_and_no_spool(folder_lake: BarLak
 def test_a_spool_that_is_full_is_said_and_leaves_the_object(folder_lake: BarLake, tmp_path: Path) -> None:
     folder_lake.write(ninth("A/USDT"))
     many = [bars(symbol, "1m", "2026-07-09", 1440) for symbol in SYMBOLS]
-    ignored = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (120_000, hard))  # as a full disk: no file grows beyond this
-    try:
-        with pytest.raises(StorageError, match=r"cannot write the spool of ohlcv/binance-1m-2026-07-09.*make room"):
-            brought(folder_lake, tmp_path / "spool", on_the_ninth(folder_lake), *many)
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
-        signal.signal(signal.SIGXFSZ, ignored)
+    message = r"cannot write the spool of ohlcv/binance-1m-2026-07-09.*make room"
+    with no_file_beyond(120_000), pytest.raises(StorageError, match=message):
+        brought(folder_lake, tmp_path / "spool", on_the_ninth(folder_lake), *many)
     assert everything(folder_lake).equals(ninth("A/USDT"))
     assert list((tmp_path / "spool").iterdir()) == []
     receipt = brought(folder_lake, tmp_path / "spool", on_the_ninth(folder_lake), *many)

@@ -6,6 +6,7 @@ import hashlib
 import itertools
 import random
 from collections import defaultdict
+from collections.abc import Iterator
 from decimal import Decimal, localcontext
 from pathlib import Path
 from typing import Any
@@ -24,11 +25,13 @@ from gapless.storage.lake.bars import BarLake
 from gapless.storage.lake.files import FileStore
 from gapless.storage.lake.layout import Month
 from gapless.storage.lake.locks import FileLocks
-from gapless.storage.lake.objects import Damaged, ObjectStore, uri_of
+from gapless.storage.lake.objects import Damaged, ObjectStore, Stat, uri_of
 from gapless.storage.lake.parquet import Footer, footer_text, writer_of
 from gapless.storage.lake.totals import MonthContents, totals_of
 from gapless.storage.lake.writing import encode
 from tests.bars import bars
+from tests.fixtures.s3 import S3Server
+from tests.storage.lake.front import Fault, Front
 from tests.storage.lake.rows import funding, metrics, table
 
 BARS, FUNDING, METRICS = SHAPES[Dataset.OHLCV], SHAPES[Dataset.FUNDING], SHAPES[Dataset.METRICS]
@@ -199,6 +202,41 @@ def test_a_damaged_object_is_named_on_every_store(lake: BarLake) -> None:
     with pytest.raises(Damaged):
         lake.read_back(DAYS)
     assert lake.store.get(first.key) is not None
+
+
+def test_bytes_that_changed_on_the_way_once_are_read_again(
+    s3_server: S3Server, s3_front: Front, tmp_path: Path
+) -> None:
+    lake = BarLake(s3_server.store(f"{tmp_path.parent.name}-once", endpoint=s3_front.endpoint), FileLocks(tmp_path))
+    lake.write(july("A/USDT"))
+    spoilt: list[str] = []
+
+    def once(method: str, path: str, before: int) -> Fault | None:
+        if method != "GET" or "2026-07-09.parquet" not in path or spoilt:
+            return None
+        spoilt.append(path)
+        return "other bytes"
+
+    s3_front.fault = once
+    assert lake.read_back(DAYS).totals == totals_of(BARS, [july("A/USDT")])
+    assert len(spoilt) == 1
+
+
+def test_an_object_that_is_gone_when_its_turn_comes_holds_nothing(tmp_path: Path) -> None:
+    class Going(FileStore):
+        """A folder from which a repair takes an object while the month is listed."""
+
+        def list(self, prefix: str) -> Iterator[Stat]:
+            for stat in super().list(prefix):
+                if stat.key.endswith("-09.parquet"):
+                    self.delete(stat.key)
+                yield stat
+
+    lake = folder_lake(tmp_path)
+    lake.write(july("A/USDT"))
+    found = BarLake(Going(tmp_path), FileLocks(tmp_path / "_locks")).read_back(DAYS)
+    assert [one.key for one in found.objects] == [DAYS.day(parse_time("2026-07-08")).key]
+    assert found.rows == 30
 
 
 def test_rows_in_an_object_they_do_not_belong_to_are_damage(tmp_path: Path) -> None:

@@ -26,6 +26,7 @@ from gapless.storage.lake.superseded import list_superseded, original_key, sweep
 from tests.bars import bars
 from tests.fixtures.s3 import S3Server
 from tests.storage.lake.front import Front
+from tests.storage.lake.full_disk import no_file_beyond
 
 AUGUST = parse_time("2026-08-01")
 KEY = "ohlcv/binance-1m-2026-07-09.parquet"
@@ -149,6 +150,18 @@ def test_a_copy_that_comes_back_changed_stops_the_write(s3_server: S3Server, s3_
     lake.write(july(seed=2))
     assert everything(lake).equals(july(seed=2))
     assert len(kept(lake)) == 1
+
+
+def test_without_room_for_the_copy_the_object_stays(folder_lake: BarLake) -> None:
+    whole = pa.concat_tables([bars(symbol, "1m", "2026-07-09", 1440) for symbol in ("A/USDT", "B/USDT", "C/USDT")])
+    folder_lake.write(whole)
+    with (
+        no_file_beyond(120_000),
+        pytest.raises(StorageError, match=r"no space left to write .*_superseded/.*make room"),
+    ):
+        folder_lake.remove(whole)
+    assert everything(folder_lake).equals(whole)
+    assert kept(folder_lake) == []
 
 
 class Dying(FileStore):
