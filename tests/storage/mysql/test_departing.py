@@ -39,16 +39,16 @@ def nines(precision: int, scale: int) -> Decimal:
 
 @pytest.mark.parametrize("twin", [False, True], ids=["partition", "twin"])
 @pytest.mark.parametrize("dataset", list(Dataset))
-def test_a_month_is_read_whole_and_exact_with_its_totals(database: MySql, dataset: Dataset, twin: bool) -> None:
+def test_a_month_is_read_whole_and_exact_with_its_totals(emptied: MySql, dataset: Dataset, twin: bool) -> None:
     stored = july(dataset)
-    fill(database, dataset, stored)
+    fill(emptied, dataset, stored)
     later = make_bars(PERPS[:1], Window.of("2026-08-01", "2026-08-01T01:00"))  # another month, another market
-    fill(database, Dataset.OHLCV, later, key="1" * 16)
+    fill(emptied, Dataset.OHLCV, later, key="1" * 16)
     if twin:
-        with MonthRows.open(database, dataset, JULY) as rows:
+        with MonthRows.open(emptied, dataset, JULY) as rows:
             mark = rows.mark()
-        assert exchange_out(database, Leaving(dataset, JULY), mark)
-    with MonthRows.open(database, dataset, JULY, twin=twin) as rows:
+        assert exchange_out(emptied, Leaving(dataset, JULY), mark)
+    with MonthRows.open(emptied, dataset, JULY, twin=twin) as rows:
         found = read(rows, dataset, sorted(by_symbol(stored)))
         assert found.schema == SHAPES[dataset].schema
         assert texts(in_order(dataset, found)) == texts(in_order(dataset, stored))
@@ -63,12 +63,12 @@ def test_a_month_is_read_whole_and_exact_with_its_totals(database: MySql, datase
         assert rows.mark().rows == stored.num_rows
 
 
-def test_the_snapshot_sees_nothing_of_what_is_written_after_it_began(database: MySql) -> None:
+def test_the_snapshot_sees_nothing_of_what_is_written_after_it_began(emptied: MySql) -> None:
     stored = july(Dataset.OHLCV)
-    first = fill(database, Dataset.OHLCV, stored).receipt_id
-    with MonthRows.open(database, Dataset.OHLCV, JULY) as rows:
+    first = fill(emptied, Dataset.OHLCV, stored).receipt_id
+    with MonthRows.open(emptied, Dataset.OHLCV, JULY) as rows:
         restated = with_value(stored, 3, "trades", 7)
-        second = fill(database, Dataset.OHLCV, restated, key="2" * 16).receipt_id
+        second = fill(emptied, Dataset.OHLCV, restated, key="2" * 16).receipt_id
         assert rows.mark() == Mark(stored.num_rows, first * stored.num_rows)
         assert texts(read(rows, Dataset.OHLCV, PERPS)) == texts(
             pa.concat_tables(
@@ -80,42 +80,42 @@ def test_the_snapshot_sees_nothing_of_what_is_written_after_it_began(database: M
                 ]
             )
         )
-    with MonthRows.open(database, Dataset.OHLCV, JULY) as rows:
+    with MonthRows.open(emptied, Dataset.OHLCV, JULY) as rows:
         assert rows.mark() == Mark(stored.num_rows, first * (stored.num_rows - 1) + second)
         assert str(rows.mark()) == f"{stored.num_rows}:{first * (stored.num_rows - 1) + second}"
 
 
-def test_every_kind_of_write_changes_the_mark(database: MySql) -> None:
+def test_every_kind_of_write_changes_the_mark(emptied: MySql) -> None:
     def mark() -> Mark:
-        with MonthRows.open(database, Dataset.FUNDING, JULY) as rows:
+        with MonthRows.open(emptied, Dataset.FUNDING, JULY) as rows:
             return rows.mark()
 
     stored = july(Dataset.FUNDING)
     marks = [mark()]
-    fill(database, Dataset.FUNDING, stored.slice(1))
+    fill(emptied, Dataset.FUNDING, stored.slice(1))
     marks.append(mark())
-    fill(database, Dataset.FUNDING, stored.slice(1), key="1" * 16)  # the same again writes nothing
+    fill(emptied, Dataset.FUNDING, stored.slice(1), key="1" * 16)  # the same again writes nothing
     assert mark() == marks[-1]
-    fill(database, Dataset.FUNDING, stored.slice(0, 1), key="2" * 16)  # a row more
+    fill(emptied, Dataset.FUNDING, stored.slice(0, 1), key="2" * 16)  # a row more
     marks.append(mark())
     changed = july(Dataset.FUNDING, seed=1)
-    fill(database, Dataset.FUNDING, changed.slice(4, 1), key="3" * 16)  # one restated
+    fill(emptied, Dataset.FUNDING, changed.slice(4, 1), key="3" * 16)  # one restated
     marks.append(mark())
-    database.run("deleting", lambda c: c.execute(text("DELETE FROM funding_rate LIMIT 1")))
+    emptied.run("deleting", lambda c: c.execute(text("DELETE FROM funding_rate LIMIT 1")))
     marks.append(mark())
     assert len(set(marks)) == len(marks)
 
 
-def test_a_month_without_a_partition_has_no_rows(database: MySql) -> None:
+def test_a_month_without_a_partition_has_no_rows(emptied: MySql) -> None:
     for month in (Month(2019, 5), Month(2030, 1)):
         for twin in (False, True):
-            with MonthRows.open(database, Dataset.METRICS, month, twin=twin) as rows:
+            with MonthRows.open(emptied, Dataset.METRICS, month, twin=twin) as rows:
                 assert (rows.mark(), rows.series(), rows.totals()) == (Mark(0, 0), {}, {})
                 assert list(rows.pieces("binance", PERPS, None, month.window)) == []
 
 
 def test_pieces_hold_whole_symbols_in_the_order_of_their_utf8(
-    mariadb_database: MySql, monkeypatch: pytest.MonkeyPatch
+    emptied_mariadb: MySql, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(pieces, "PIECE_ROWS", 400)
     monkeypatch.setattr(pieces, "_FETCH_ROWS", 7)
@@ -128,8 +128,8 @@ def test_pieces_hold_whole_symbols_in_the_order_of_their_utf8(
         "\uffee/USDT:USDT",
         "B/USDT:USDT",
     ]
-    fill(mariadb_database, Dataset.OHLCV, make_bars(names, FIRST_HOURS))
-    with MonthRows.open(mariadb_database, Dataset.OHLCV, JULY) as rows:
+    fill(emptied_mariadb, Dataset.OHLCV, make_bars(names, FIRST_HOURS))
+    with MonthRows.open(emptied_mariadb, Dataset.OHLCV, JULY) as rows:
         found = list(rows.pieces("binance", [*names, "gone/USDT:USDT"], Interval.M1, JULY.window))
         whole = pa.concat_tables(found)
         assert list(by_symbol(whole)) == sorted(names, key=lambda name: name.encode())
@@ -142,43 +142,43 @@ def test_pieces_hold_whole_symbols_in_the_order_of_their_utf8(
         assert list(rows.pieces("binance", names, Interval.H4, JULY.window)) == []
 
 
-def test_funding_of_several_rate_types_comes_in_the_order_of_its_key(database: MySql) -> None:
+def test_funding_of_several_rate_types_comes_in_the_order_of_its_key(emptied: MySql) -> None:
     regular = july(Dataset.FUNDING)
     place = regular.schema.get_field_index("rate_type")
     special = regular.set_column(place, regular.schema.field(place), pa.repeat('Spe"cial,', regular.num_rows))
     stored = pa.concat_tables([special, regular])
-    fill(database, Dataset.FUNDING, stored)
-    with MonthRows.open(database, Dataset.FUNDING, JULY) as rows:
+    fill(emptied, Dataset.FUNDING, stored)
+    with MonthRows.open(emptied, Dataset.FUNDING, JULY) as rows:
         found = pa.concat_tables(rows.pieces("binance", sorted(by_symbol(stored)), None, JULY.window))
         assert texts(found) == texts(in_order(Dataset.FUNDING, stored))
         assert rows.totals() == totals_by_hand(Dataset.FUNDING, stored)
 
 
 @pytest.mark.parametrize("dataset", list(Dataset))
-def test_series_of_several_exchanges_are_told_apart(database: MySql, dataset: Dataset) -> None:
+def test_series_of_several_exchanges_are_told_apart(emptied: MySql, dataset: Dataset) -> None:
     stored = july(dataset)
-    fill(database, dataset, stored)
+    fill(emptied, dataset, stored)
     names = ", ".join(f"`{name}`" for name in SHAPES[dataset].schema.names if name != "exchange")
     for exchange in ("aaa", "mmm", "zzz"):
         copy = f"INSERT INTO {dataset} (exchange, {names}, receipt_id) SELECT '{exchange}', {names}, 1 FROM {dataset}"
         where = f" WHERE exchange = 'binance' AND symbol = '{PERPS[1]}'"
-        database.run("copying", partial(Connection.exec_driver_sql, statement=copy + where))
+        emptied.run("copying", partial(Connection.exec_driver_sql, statement=copy + where))
     by_hand = totals_by_hand(dataset, stored)
     for (_, symbol, label), totals in list(by_hand.items()):
         if symbol == PERPS[1]:
             by_hand |= {(exchange, symbol, label): totals for exchange in ("aaa", "mmm", "zzz")}
-    with MonthRows.open(database, dataset, JULY) as rows:
+    with MonthRows.open(emptied, dataset, JULY) as rows:
         assert rows.totals() == by_hand
         assert rows.series() == {key: totals.rows for key, totals in by_hand.items()}
 
 
 def test_a_reader_that_goes_away_leaves_the_snapshot_usable(
-    mariadb_database: MySql, monkeypatch: pytest.MonkeyPatch
+    emptied_mariadb: MySql, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(pieces, "PIECE_ROWS", 100)
     stored = july(Dataset.OHLCV)
-    fill(mariadb_database, Dataset.OHLCV, stored)
-    with MonthRows.open(mariadb_database, Dataset.OHLCV, JULY) as rows:
+    fill(emptied_mariadb, Dataset.OHLCV, stored)
+    with MonthRows.open(emptied_mariadb, Dataset.OHLCV, JULY) as rows:
         reading = rows.pieces("binance", PERPS, Interval.M1, JULY.window)
         next(reading)
         with pytest.raises(StorageError, match="another reading of this snapshot is under way"):
@@ -188,39 +188,39 @@ def test_a_reader_that_goes_away_leaves_the_snapshot_usable(
         assert rows.totals() == totals_by_hand(Dataset.OHLCV, stored)
 
 
-def test_a_lost_connection_is_one_clear_error(database: MySql, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_lost_connection_is_one_clear_error(emptied: MySql, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(pieces, "PIECE_ROWS", 100)
-    fill(database, Dataset.OHLCV, july(Dataset.OHLCV))
-    with MonthRows.open(database, Dataset.OHLCV, JULY) as rows:
+    fill(emptied, Dataset.OHLCV, july(Dataset.OHLCV))
+    with MonthRows.open(emptied, Dataset.OHLCV, JULY) as rows:
         number = rows._connection.exec_driver_sql("SELECT CONNECTION_ID()").scalar()
-        database.run("killing", lambda c: c.exec_driver_sql(f"KILL {number}"))
+        emptied.run("killing", lambda c: c.exec_driver_sql(f"KILL {number}"))
         with pytest.raises(StorageError, match=r"reading ohlcv of 2026-07 as it leaves: .*begin again"):
             list(rows.pieces("binance", PERPS, Interval.M1, JULY.window))
 
 
-def test_the_session_of_a_snapshot_is_not_given_back(database: MySql) -> None:
-    with MonthRows.open(database, Dataset.OHLCV, JULY) as rows:
+def test_the_session_of_a_snapshot_is_not_given_back(emptied: MySql) -> None:
+    with MonthRows.open(emptied, Dataset.OHLCV, JULY) as rows:
         rows.mark()
-    level = "transaction_isolation" if database.dialect.name == "mysql" else "tx_isolation"
-    found = database.run("asking", lambda c: c.exec_driver_sql(f"SELECT @@SESSION.{level}, @@net_write_timeout").one())
+    level = "transaction_isolation" if emptied.dialect.name == "mysql" else "tx_isolation"
+    found = emptied.run("asking", lambda c: c.exec_driver_sql(f"SELECT @@SESSION.{level}, @@net_write_timeout").one())
     assert found[0] == "READ-COMMITTED"
     assert found[1] < departing._PATIENCE_S
 
 
-def test_totals_of_extreme_values_are_exact(database: MySql) -> None:
+def test_totals_of_extreme_values_are_exact(emptied: MySql) -> None:
     stored = make_bars(PERPS[:1], FIRST_HOURS)
     for name in ("volume", "quote_volume"):
         for row in (0, 60, 179):
             stored = with_value(stored, row, name, nines(28, 8))
-    fill(database, Dataset.OHLCV, stored)
+    fill(emptied, Dataset.OHLCV, stored)
     metrics = july(Dataset.METRICS)
     field = metrics.schema.field("open_interest")
     metrics = metrics.set_column(
         metrics.schema.get_field_index("open_interest"), field, pa.array([nines(38, 14)] * metrics.num_rows, field.type)
     )
-    fill(database, Dataset.METRICS, metrics, key="1" * 16)
+    fill(emptied, Dataset.METRICS, metrics, key="1" * 16)
     for dataset, rows in ((Dataset.OHLCV, stored), (Dataset.METRICS, metrics)):
-        with MonthRows.open(database, dataset, JULY) as found:
+        with MonthRows.open(emptied, dataset, JULY) as found:
             assert found.totals() == totals_by_hand(dataset, rows)
 
 

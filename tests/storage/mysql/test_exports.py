@@ -49,28 +49,28 @@ FULL = MonthExport(
 )
 
 
-def test_every_field_is_read_back_as_it_was_entered(database: MySql) -> None:
+def test_every_field_is_read_back_as_it_was_entered(emptied: MySql) -> None:
     assert all(getattr(FULL, field.name) not in (0, "", None) for field in fields(FULL))
     bare = MonthExport(Dataset.OHLCV, JULY, 1, COPYING, begun_ms=0)
     for export in (FULL, bare):
-        put_export(database, export)
-        assert newest_export(database, export.dataset, JULY) == export
+        put_export(emptied, export)
+        assert newest_export(emptied, export.dataset, JULY) == export
 
 
-def test_an_export_is_entered_anew_as_it_goes_on(database: MySql) -> None:
+def test_an_export_is_entered_anew_as_it_goes_on(emptied: MySql) -> None:
     export = MonthExport(Dataset.OHLCV, JULY, 1, COPYING, begun_ms=1)
-    put_export(database, export)
+    put_export(emptied, export)
     for state, field in ((LEAVING, {"mark": "1:2"}), (VERIFIED, {"verified_ms": 5}), (DROPPED, {"dropped_ms": 6})):
         export = replace(export, state=state, **field)
-        put_export(database, export)
-        put_export(database, export)
-        assert read_exports(database) == [export]
-    put_export(database, bare := replace(export, verified_ms=None))
-    assert read_exports(database) == [bare]
+        put_export(emptied, export)
+        put_export(emptied, export)
+        assert read_exports(emptied) == [export]
+    put_export(emptied, bare := replace(export, verified_ms=None))
+    assert read_exports(emptied) == [bare]
 
 
-def test_rounds_are_read_in_order_and_the_newest_is_known(mariadb_database: MySql) -> None:
-    db = mariadb_database
+def test_rounds_are_read_in_order_and_the_newest_is_known(emptied_mariadb: MySql) -> None:
+    db = emptied_mariadb
     entered = [
         MonthExport(dataset, month, number, DROPPED, begun_ms=1)
         for dataset in sorted(Dataset, key=str)
@@ -97,7 +97,7 @@ def test_a_server_that_is_away_is_said_with_the_month() -> None:
         read_exports(db)
 
 
-def test_a_state_longer_than_the_book_takes_is_refused_and_nothing_entered(database: MySql) -> None:
+def test_a_state_longer_than_the_book_takes_is_refused_and_nothing_entered(emptied: MySql) -> None:
     with pytest.raises(StorageError, match="entering the export of futures_metrics 2026-07"):
-        put_export(database, replace(FULL, state="x" * 17))
-    assert database.run("counting", lambda c: c.scalar(text("SELECT COUNT(*) FROM month_export"))) == 0
+        put_export(emptied, replace(FULL, state="x" * 17))
+    assert emptied.run("counting", lambda c: c.scalar(text("SELECT COUNT(*) FROM month_export"))) == 0

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import multiprocessing
 import threading
-from collections.abc import Callable
 from dataclasses import replace
 from datetime import date
 from typing import Any
@@ -41,7 +40,6 @@ from gapless.storage.mysql.partitions import BEFORE, MAX, Month, Partition, ensu
 from gapless.storage.mysql.prepare import prepare
 from gapless.storage.mysql.receipts import put_receipt
 from gapless.storage.mysql.twins import exchange_partition, twin_definition
-from tests.fixtures.mysql import KINDS, Server, fresh_database
 from tests.storage.mysql.bars import make_bars, with_value
 from tests.storage.mysql.leaving_process import DROP, EXCHANGE, FOLD, leave, take_out
 from tests.storage.mysql.months import JULY, PERPS, fill, held, july
@@ -66,41 +64,41 @@ def verified(db: MySql, one: Leaving = BARS, *, mark: Mark | None = None) -> Mon
 
 
 @pytest.mark.parametrize("dataset", list(Dataset))
-def test_a_month_leaves_whole_and_its_partition_stays_empty(database: MySql, dataset: Dataset) -> None:
+def test_a_month_leaves_whole_and_its_partition_stays_empty(emptied: MySql, dataset: Dataset) -> None:
     one, stored = Leaving(dataset, JULY), july(dataset)
-    fill(database, dataset, stored)
-    mark = mark_now(database, one)
-    assert find_twins(database) == []
-    assert exchange_out(database, one, mark)
-    assert find_twins(database) == [one]
-    assert twin_mark(database, one) == mark == Mark(stored.num_rows, mark.receipts)
-    assert held(database, one.table) == 0
-    assert JULY in standing_months(database, one.table)
+    fill(emptied, dataset, stored)
+    mark = mark_now(emptied, one)
+    assert find_twins(emptied) == []
+    assert exchange_out(emptied, one, mark)
+    assert find_twins(emptied) == [one]
+    assert twin_mark(emptied, one) == mark == Mark(stored.num_rows, mark.receipts)
+    assert held(emptied, one.table) == 0
+    assert JULY in standing_months(emptied, one.table)
     assert one.twin == f"{dataset}_leaving_202607"
 
 
-def test_a_month_that_was_written_meanwhile_does_not_leave(database: MySql) -> None:
+def test_a_month_that_was_written_meanwhile_does_not_leave(emptied: MySql) -> None:
     stored = july(Dataset.OHLCV)
-    fill(database, Dataset.OHLCV, stored)
-    mark = mark_now(database)
-    fill(database, Dataset.OHLCV, with_value(stored, 1, "trades", 9), key="1" * 16)
-    assert not exchange_out(database, BARS, mark)
-    assert find_twins(database) == []
-    assert held(database, PARTITION) == stored.num_rows
-    assert exchange_out(database, BARS, mark_now(database))
+    fill(emptied, Dataset.OHLCV, stored)
+    mark = mark_now(emptied)
+    fill(emptied, Dataset.OHLCV, with_value(stored, 1, "trades", 9), key="1" * 16)
+    assert not exchange_out(emptied, BARS, mark)
+    assert find_twins(emptied) == []
+    assert held(emptied, PARTITION) == stored.num_rows
+    assert exchange_out(emptied, BARS, mark_now(emptied))
 
 
-def test_a_month_without_a_partition_does_not_leave(mariadb_database: MySql) -> None:
-    assert not exchange_out(mariadb_database, Leaving(Dataset.OHLCV, Month(2019, 1)), Mark(0, 0))
-    assert find_twins(mariadb_database) == []
+def test_a_month_without_a_partition_does_not_leave(emptied_mariadb: MySql) -> None:
+    assert not exchange_out(emptied_mariadb, Leaving(Dataset.OHLCV, Month(2019, 1)), Mark(0, 0))
+    assert find_twins(emptied_mariadb) == []
 
 
 def test_a_load_under_way_is_waited_for_and_its_row_keeps_the_month(
-    database: MySql, monkeypatch: pytest.MonkeyPatch
+    emptied: MySql, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     stored = july(Dataset.OHLCV)
-    fill(database, Dataset.OHLCV, stored.slice(1))
-    mark = mark_now(database)
+    fill(emptied, Dataset.OHLCV, stored.slice(1))
+    mark = mark_now(emptied)
     writing, go_on = threading.Event(), threading.Event()
 
     def paused(*args: Any, **kwargs: Any) -> Any:
@@ -109,75 +107,73 @@ def test_a_load_under_way_is_waited_for_and_its_row_keeps_the_month(
         return put_receipt(*args, **kwargs)
 
     monkeypatch.setattr(loader, "put_receipt", paused)
-    load = threading.Thread(target=fill, args=(database, Dataset.OHLCV, stored), kwargs={"key": "1" * 16})
+    load = threading.Thread(target=fill, args=(emptied, Dataset.OHLCV, stored), kwargs={"key": "1" * 16})
     load.start()
     assert writing.wait(30)
     with pytest.raises(StorageError, match="is held by another process"):
-        exchange_out(database, BARS, mark, lock_wait_s=0)
+        exchange_out(emptied, BARS, mark, lock_wait_s=0)
     left: list[bool] = []
-    exchange = threading.Thread(target=lambda: left.append(exchange_out(database, BARS, mark)))
+    exchange = threading.Thread(target=lambda: left.append(exchange_out(emptied, BARS, mark)))
     exchange.start()
     go_on.set()
     for thread in (load, exchange):
         thread.join(30)
     assert left == [False]
-    assert held(database, PARTITION) == stored.num_rows
+    assert held(emptied, PARTITION) == stored.num_rows
 
 
 def test_a_load_that_waits_for_the_exchange_lands_in_the_empty_partition(
-    database: MySql, monkeypatch: pytest.MonkeyPatch
+    emptied: MySql, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     stored = july(Dataset.OHLCV)
-    fill(database, Dataset.OHLCV, stored.slice(1))
+    fill(emptied, Dataset.OHLCV, stored.slice(1))
     late: list[threading.Thread] = []
 
     def exchange(*args: Any) -> None:
         late.append(
-            threading.Thread(target=fill, args=(database, Dataset.OHLCV, stored.slice(0, 1)), kwargs={"key": "1" * 16})
+            threading.Thread(target=fill, args=(emptied, Dataset.OHLCV, stored.slice(0, 1)), kwargs={"key": "1" * 16})
         )
         late[0].start()
         exchange_partition(*args)
 
     monkeypatch.setattr(leaving, "exchange_partition", exchange)
-    assert exchange_out(database, BARS, mark_now(database))
+    assert exchange_out(emptied, BARS, mark_now(emptied))
     late[0].join(30)
-    assert (held(database, PARTITION), twin_mark(database, BARS).rows) == (1, stored.num_rows - 1)
+    assert (held(emptied, PARTITION), twin_mark(emptied, BARS).rows) == (1, stored.num_rows - 1)
     # Another round is not begun before the first is finished.
     with pytest.raises(StorageError, match="holds rows of an earlier export of this month; finish that first"):
-        exchange_out(database, BARS, mark_now(database))
-    assert (held(database, PARTITION), twin_mark(database, BARS).rows) == (1, stored.num_rows - 1)
+        exchange_out(emptied, BARS, mark_now(emptied))
+    assert (held(emptied, PARTITION), twin_mark(emptied, BARS).rows) == (1, stored.num_rows - 1)
 
 
-def test_an_exchange_whose_answer_was_lost_is_known_to_be_done(
-    database: MySql, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_an_exchange_whose_answer_was_lost_is_known_to_be_done(emptied: MySql, monkeypatch: pytest.MonkeyPatch) -> None:
     def exchange_and_hang_up(connection: Connection, *args: Any) -> None:
         exchange_partition(connection, *args)
         connection.exec_driver_sql(f"KILL {connection.exec_driver_sql('SELECT CONNECTION_ID()').scalar()}")
 
     monkeypatch.setattr(leaving, "exchange_partition", exchange_and_hang_up)
-    fill(database, Dataset.OHLCV, july(Dataset.OHLCV))
-    mark = mark_now(database)
-    assert exchange_out(database, BARS, mark)
-    assert twin_mark(database, BARS) == mark
+    fill(emptied, Dataset.OHLCV, july(Dataset.OHLCV))
+    mark = mark_now(emptied)
+    assert exchange_out(emptied, BARS, mark)
+    assert twin_mark(emptied, BARS) == mark
 
 
-def test_an_empty_twin_that_was_left_is_no_hindrance_even_of_an_older_form(database: MySql) -> None:
+def test_an_empty_twin_that_was_left_is_no_hindrance_even_of_an_older_form(emptied: MySql) -> None:
     stored = july(Dataset.OHLCV)
-    fill(database, Dataset.OHLCV, stored)
-    database.run("leaving one", lambda c: c.execute(text(f"CREATE TABLE {BARS.twin} (x INT)")))
-    assert find_twins(database) == [BARS]
-    assert discard_empty_twin(database, BARS)
-    assert not discard_empty_twin(database, BARS)
-    database.run("leaving one", lambda c: c.execute(text(f"CREATE TABLE {BARS.twin} (x INT)")))
-    assert exchange_out(database, BARS, mark_now(database))
+    fill(emptied, Dataset.OHLCV, stored)
+    emptied.run("leaving one", lambda c: c.execute(text(f"CREATE TABLE {BARS.twin} (x INT)")))
+    assert find_twins(emptied) == [BARS]
+    assert discard_empty_twin(emptied, BARS)
+    assert not discard_empty_twin(emptied, BARS)
+    emptied.run("leaving one", lambda c: c.execute(text(f"CREATE TABLE {BARS.twin} (x INT)")))
+    assert exchange_out(emptied, BARS, mark_now(emptied))
     with pytest.raises(StorageError, match="it holds rows; nothing was dropped"):
-        discard_empty_twin(database, BARS)
-    assert twin_mark(database, BARS).rows == stored.num_rows
+        discard_empty_twin(emptied, BARS)
+    assert twin_mark(emptied, BARS).rows == stored.num_rows
 
 
-def test_a_snapshot_that_is_open_delays_the_exchange_and_nothing_else(mariadb_database: MySql) -> None:
-    db = mariadb_database
+def test_a_snapshot_that_is_open_delays_the_exchange_and_nothing_else(emptied_mariadb: MySql) -> None:
+    db = emptied_mariadb
     fill(db, Dataset.OHLCV, july(Dataset.OHLCV))
     url = db.engine.url.set(drivername="mysql").render_as_string(hide_password=False)
     hasty = MySql(url, retry=RetryPolicy(total_s=0))
@@ -193,23 +189,23 @@ def test_a_snapshot_that_is_open_delays_the_exchange_and_nothing_else(mariadb_da
     hasty.close()
 
 
-def test_a_twin_is_dropped_against_its_proof_once(database: MySql) -> None:
-    fill(database, Dataset.OHLCV, july(Dataset.OHLCV))
-    exchange_out(database, BARS, mark_now(database))
-    proof = verified(database)
-    drop_twin(database, BARS, proof)
-    assert find_twins(database) == []
-    drop_twin(database, BARS, proof)
+def test_a_twin_is_dropped_against_its_proof_once(emptied: MySql) -> None:
+    fill(emptied, Dataset.OHLCV, july(Dataset.OHLCV))
+    exchange_out(emptied, BARS, mark_now(emptied))
+    proof = verified(emptied)
+    drop_twin(emptied, BARS, proof)
+    assert find_twins(emptied) == []
+    drop_twin(emptied, BARS, proof)
     with pytest.raises(StorageError, match="there is no such table"):
-        twin_mark(database, BARS)
+        twin_mark(emptied, BARS)
 
 
 @pytest.fixture
-def left(mariadb_database: MySql) -> MySql:
+def left(emptied_mariadb: MySql) -> MySql:
     """A database whose July of bars stands in the twin."""
-    fill(mariadb_database, Dataset.OHLCV, july(Dataset.OHLCV))
-    exchange_out(mariadb_database, BARS, mark_now(mariadb_database))
-    return mariadb_database
+    fill(emptied_mariadb, Dataset.OHLCV, july(Dataset.OHLCV))
+    exchange_out(emptied_mariadb, BARS, mark_now(emptied_mariadb))
+    return emptied_mariadb
 
 
 def test_nothing_is_dropped_without_a_sound_proof(left: MySql) -> None:
@@ -246,31 +242,34 @@ def test_a_row_written_to_the_twin_after_the_proof_saves_it(left: MySql) -> None
     assert find_twins(left) == [BARS]
 
 
-def test_empty_months_are_folded_up_to_the_first_that_has_a_row(database: MySql) -> None:
-    ensure_months(database, "ohlcv", [Month(2026, 3)])
-    fill(database, Dataset.OHLCV, july(Dataset.OHLCV))
-    standing = standing_months(database, "ohlcv")
-    assert fold_empty_months(database, "ohlcv", Month(2026, 3)) == []
-    assert fold_empty_months(database, "ohlcv", Month(2026, 5)) == ["p202603", "p202604"]
-    assert fold_empty_months(database, "ohlcv", Month(2026, 12)) == ["p202605", "p202606"]
-    assert standing_months(database, "ohlcv") == [month for month in standing if month >= JULY]
-    assert fold_empty_months(database, "ohlcv", Month(2026, 12)) == []
+def test_empty_months_are_folded_up_to_the_first_that_has_a_row(emptied: MySql) -> None:
+    fold_empty_months(emptied, "ohlcv", Month(2040, 1))
+    ensure_months(emptied, "ohlcv", [Month(2026, 3), Month(2026, 11)])
+    fill(emptied, Dataset.OHLCV, july(Dataset.OHLCV))
+    standing = standing_months(emptied, "ohlcv")
+    assert fold_empty_months(emptied, "ohlcv", Month(2026, 3)) == []
+    assert fold_empty_months(emptied, "ohlcv", Month(2026, 5)) == ["p202603", "p202604"]
+    assert fold_empty_months(emptied, "ohlcv", Month(2026, 12)) == ["p202605", "p202606"]
+    assert standing_months(emptied, "ohlcv") == [month for month in standing if month >= JULY]
+    assert fold_empty_months(emptied, "ohlcv", Month(2026, 12)) == []
     back = make_bars(PERPS[:1], Window.of("2026-04-01", "2026-04-01T01:00"))
-    fill(database, Dataset.OHLCV, back, key="1" * 16)
-    assert standing_months(database, "ohlcv")[:2] == [Month(2026, 4), Month(2026, 5)]
-    assert held(database, f"ohlcv PARTITION ({BEFORE})") == 0
+    fill(emptied, Dataset.OHLCV, back, key="1" * 16)
+    assert standing_months(emptied, "ohlcv")[:2] == [Month(2026, 4), Month(2026, 5)]
+    assert held(emptied, f"ohlcv PARTITION ({BEFORE})") == 0
 
 
-def test_all_months_can_be_folded_and_made_again(database: MySql) -> None:
-    standing = standing_months(database, "funding_rate")
-    assert fold_empty_months(database, "funding_rate", Month(2030, 1)) == [month.partition for month in standing]
-    assert standing_months(database, "funding_rate") == []
-    fill(database, Dataset.FUNDING, july(Dataset.FUNDING))
-    assert standing_months(database, "funding_rate")[0] == JULY
+def test_all_months_can_be_folded_and_made_again(emptied: MySql) -> None:
+    ensure_months(emptied, "funding_rate", [JULY])
+    standing = standing_months(emptied, "funding_rate")
+    assert fold_empty_months(emptied, "funding_rate", Month(2030, 1)) == [month.partition for month in standing]
+    assert standing_months(emptied, "funding_rate") == []
+    fill(emptied, Dataset.FUNDING, july(Dataset.FUNDING))
+    assert standing_months(emptied, "funding_rate")[0] == JULY
 
 
-def test_nothing_is_folded_into_a_partition_that_is_not_empty(mariadb_database: MySql) -> None:
-    db = mariadb_database
+def test_nothing_is_folded_into_a_partition_that_is_not_empty(emptied_mariadb: MySql) -> None:
+    db = emptied_mariadb
+    fold_empty_months(db, "funding_rate", Month(2040, 1))
     ensure_months(db, "funding_rate", [JULY])
     row = "'X/USDT:USDT', '2020-01-01', 'binance', 'Regular', '2020-01-01', 0, NULL, NULL, 1, 1"
     db.run("writing", lambda c: c.execute(text(f"INSERT INTO funding_rate VALUES ({row})")))
@@ -279,8 +278,9 @@ def test_nothing_is_folded_into_a_partition_that_is_not_empty(mariadb_database: 
     assert standing_months(db, "funding_rate")[0] == JULY
 
 
-def test_a_month_folded_while_its_load_waits_is_made_again(database: MySql, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_month_folded_while_its_load_waits_is_made_again(emptied: MySql, monkeypatch: pytest.MonkeyPatch) -> None:
     stored, folded = july(Dataset.OHLCV), list[str]()
+    fold_empty_months(emptied, "ohlcv", Month(2040, 1))
 
     def ensure_and_fold(db: MySql, table: str, months: Any) -> list[str]:
         made = ensure_months(db, table, months)
@@ -289,35 +289,38 @@ def test_a_month_folded_while_its_load_waits_is_made_again(database: MySql, monk
         return made
 
     monkeypatch.setattr(loader, "ensure_months", ensure_and_fold)
-    fill(database, Dataset.OHLCV, stored)
+    fill(emptied, Dataset.OHLCV, stored)
     assert folded == ["p202607"]
-    assert held(database, PARTITION) == held(database, "ohlcv") == stored.num_rows
+    assert held(emptied, PARTITION) == held(emptied, "ohlcv") == stored.num_rows
 
 
 def test_a_load_whose_month_is_folded_again_and_again_gives_up_and_stores_nothing(
-    mariadb_database: MySql, monkeypatch: pytest.MonkeyPatch
+    emptied_mariadb: MySql, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    fold_empty_months(emptied_mariadb, "ohlcv", Month(2040, 1))
     monkeypatch.setattr(loader, "ensure_months", lambda *_: [])
     with pytest.raises(StorageError, match="the partitions of 2026-07 were taken away 5 times"):
-        fill(mariadb_database, Dataset.OHLCV, july(Dataset.OHLCV))
-    assert held(mariadb_database, "ohlcv") == 0
+        fill(emptied_mariadb, Dataset.OHLCV, july(Dataset.OHLCV))
+    assert held(emptied_mariadb, "ohlcv") == 0
 
 
-def test_a_month_is_not_folded_under_a_load(database: MySql, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_month_is_not_folded_under_a_load(emptied: MySql, monkeypatch: pytest.MonkeyPatch) -> None:
     folds: list[threading.Thread] = []
     folded: list[str] = []
 
     def write(*args: Any, **kwargs: Any) -> Any:
-        folds.append(threading.Thread(target=lambda: folded.extend(fold_empty_months(database, "ohlcv", JULY.plus(1)))))
+        folds.append(threading.Thread(target=lambda: folded.extend(fold_empty_months(emptied, "ohlcv", JULY.plus(1)))))
         folds[0].start()
         return replace_rows(*args, **kwargs)
 
     monkeypatch.setattr(loader, "replace_rows", write)
     stored = july(Dataset.OHLCV)
-    fill(database, Dataset.OHLCV, stored)
+    ensure_months(emptied, "ohlcv", [JULY.plus(-1)])
+    fold_empty_months(emptied, "ohlcv", JULY)
+    fill(emptied, Dataset.OHLCV, stored)
     folds[0].join(60)
     assert folded == []
-    assert held(database, PARTITION) == stored.num_rows
+    assert held(emptied, PARTITION) == stored.num_rows
 
 
 @given(
@@ -358,34 +361,29 @@ def test_a_table_that_is_not_partitioned_has_no_twin() -> None:
         twin_definition("CREATE TABLE `ohlcv` (x INT)", "ohlcv", BARS.twin)
 
 
-def test_bytes_of_a_partition_and_of_a_twin_are_known(database: MySql) -> None:
-    fill(database, Dataset.OHLCV, july(Dataset.OHLCV))
-    assert month_bytes(database, "ohlcv", "p202607") >= 16_384
-    assert month_bytes(database, "ohlcv", "p201901") == 0
-    exchange_out(database, BARS, mark_now(database))
-    assert month_bytes(database, "ohlcv", BARS.twin) >= 16_384
+def test_bytes_of_a_partition_and_of_a_twin_are_known(emptied: MySql) -> None:
+    fill(emptied, Dataset.OHLCV, july(Dataset.OHLCV))
+    assert month_bytes(emptied, "ohlcv", "p202607") >= 16_384
+    assert month_bytes(emptied, "ohlcv", "p201901") == 0
+    exchange_out(emptied, BARS, mark_now(emptied))
+    assert month_bytes(emptied, "ohlcv", BARS.twin) >= 16_384
 
 
-@pytest.fixture(params=KINDS)
-def server(request: pytest.FixtureRequest, mysql_servers: Callable[[str], Server]) -> Server:
-    return mysql_servers(request.param)
-
-
-def test_killed_after_any_step_nothing_is_lost_and_the_next_run_ends_it(server: Server) -> None:
-    with fresh_database(server) as db:
-        url = db.engine.url.set(drivername="mysql").render_as_string(hide_password=False)
-        fold_empty_months(db, "ohlcv", Month(2030, 1))
-        for point in (*EXCHANGE, *DROP, *FOLD, None):
-            stored = july(Dataset.OHLCV)
-            fill(db, Dataset.OHLCV, stored, key="1" * 16)
-            verified(db, mark=mark_now(db))
-            process = processes.Process(target=leave, args=(url, *(BARS.dataset, BARS.month), point))
-            process.start()
-            process.join(60)
-            assert process.exitcode == (-9 if point else 0), point
-            process.close()
-            rows = held(db, "ohlcv") + sum(twin_mark(db, twin).rows for twin in find_twins(db))
-            assert rows == (stored.num_rows if point in EXCHANGE else 0), point
-            take_out(db, BARS)
-            assert (find_twins(db), held(db, "ohlcv")) == ([], 0), point
-            assert BARS.month not in standing_months(db, "ohlcv"), point
+def test_killed_after_any_step_nothing_is_lost_and_the_next_run_ends_it(emptied: MySql) -> None:
+    db = emptied
+    url = db.engine.url.set(drivername="mysql").render_as_string(hide_password=False)
+    fold_empty_months(db, "ohlcv", Month(2030, 1))
+    for point in (*EXCHANGE, *DROP, *FOLD, None):
+        stored = july(Dataset.OHLCV)
+        fill(db, Dataset.OHLCV, stored, key="1" * 16)
+        verified(db, mark=mark_now(db))
+        process = processes.Process(target=leave, args=(url, *(BARS.dataset, BARS.month), point))
+        process.start()
+        process.join(60)
+        assert process.exitcode == (-9 if point else 0), point
+        process.close()
+        rows = held(db, "ohlcv") + sum(twin_mark(db, twin).rows for twin in find_twins(db))
+        assert rows == (stored.num_rows if point in EXCHANGE else 0), point
+        take_out(db, BARS)
+        assert (find_twins(db), held(db, "ohlcv")) == ([], 0), point
+        assert BARS.month not in standing_months(db, "ohlcv"), point
