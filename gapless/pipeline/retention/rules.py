@@ -73,7 +73,7 @@ def _read(path: Path) -> RetentionRules:
 
 @lru_cache(maxsize=8)
 def _parsed(path: Path, version: tuple[int, ...]) -> RetentionRules:
-    """The file as it is in that version: a survey asks for thousands of series, and parsing takes a millisecond each time."""
+    """The file as it is in that version. A survey asks once a series, and parsing takes a millisecond."""
     try:
         document = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (yaml.YAMLError, UnicodeDecodeError) as error:
