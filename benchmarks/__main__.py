@@ -18,9 +18,11 @@ BENCHMARKS = {
     "lake": "an hour merged into a full day; exact Parquet against plain",
     "loader": "the loader against executemany, to_sql and server-side LOAD DATA, on both servers",
     "spec_query": "the specification's query at 20 M rows, on both servers",
+    "border": "a window that straddles MySQL and lake, against the same window all in the lake",
     "backfill": "archive files to MySQL and lake, against the loader and other projects; memory, re-run",
     "gap_diff": "a day of 600 perpetuals compared with the exchange; the look at the stores against a bare count",
     "quality": "a day of 600 perpetuals judged by rules and suites, import included",
+    "export": "a month of 13.8 M bars into the lake, proved, against a typed cursor; memory, size",
     "hourly_dag": "the whole hourly DAG in Airflow, 600 perpetuals in six intervals",
 }
 LIMIT_S = 900
