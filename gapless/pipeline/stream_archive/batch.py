@@ -1,14 +1,16 @@
-"""What was read from the Streams and is not yet acknowledged. Pure."""
+"""What was read from the Streams and is not yet acknowledged, and what of it is lost."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from pathlib import Path
 
-from gapless.domain.live import GAPS_KEY, Entry, GapEvent, GapReason, entry_of
+from gapless.domain.live import GAPS_KEY, Entry, GapEvent, GapReason, Kind, entry_of, parse_stream_key, stream_key
 from gapless.errors import ValidationError
 from gapless.pipeline.stream_archive import watch
 from gapless.storage.live import Delivery
+from gapless.storage.spool import spooled_ids
 from gapless.storage.spool.refused import RefusedEntry
 
 BATCH_ENTRIES = 20_000
@@ -48,6 +50,24 @@ class Batch:
         if delivery.removed:
             ids += delivery.removed
             self.removed.setdefault(delivery.key, []).extend(delivery.removed)
+
+    def forgive(self, spool: Path) -> None:
+        """What was removed before it was acknowledged, but after it was synced by one who died then, is not lost.
+
+        Raises:
+            OSError: the spool cannot be read.
+        """
+        asked: dict[tuple[Kind, str], set[tuple[str, str]]] = {}
+        for key, ids in self.removed.items():
+            if key != GAPS_KEY:
+                kind, exchange, symbol = parse_stream_key(key)
+                asked.setdefault((kind, exchange), set()).update((symbol, each) for each in ids)
+        for (kind, exchange), wanted in asked.items():
+            safe = spooled_ids(spool, kind, exchange, wanted)
+            for symbol in {symbol for symbol, _ in safe}:
+                key = stream_key(kind, exchange, symbol)
+                self.removed[key] = [each for each in self.removed[key] if (symbol, each) not in safe]
+        self.removed = {key: ids for key, ids in self.removed.items() if ids}
 
     def events(self, now_ms: int) -> Iterator[GapEvent]:
         """What is wrong with a batch, an event a Stream."""

@@ -51,6 +51,7 @@ class Guard:
         self._say = say
         self._clock = clock
         self._seen: dict[str, StreamState] = {}
+        self._counted: dict[str, str] = {}
         self._rated: tuple[float, Counter[Kind]] = (clock(), Counter())
         self._started_ms = time.time_ns() // 1_000_000
         self.spool_bytes = 0
@@ -77,14 +78,17 @@ class Guard:
         self._trim(states, now_ms)
         for state in states:
             before = self._seen.get(state.key)
-            lost = watch.trimmed(state, before, now_ms)
+            lost = watch.trimmed(state, self._counted.get(state.key, ""), now_ms)
             if lost is not None:
-                self._tell([lost])
-                self._streams.count_as_passed(state.key, lost.count)
+                self._streams.tell_passed(state.key, lost)
+                self._log(lost)
                 counts.lost[lost.kind] += lost.count
             if (back := watch.went_back(state, before, now_ms)) is not None:
                 self._tell([back])
+            if state.countable:
+                self._counted[state.key] = state.delivered_id
         self._seen = {state.key: state for state in states}
+        self._counted = {key: counted for key, counted in self._counted.items() if key in self._seen}
         self._say_state([state for state in states if state.has_group], now_ms, counts, blocked)
 
     def tell_of_return(self, keys: Iterable[str]) -> None:
@@ -102,6 +106,7 @@ class Guard:
         """Compare these Streams with nothing that was seen before: they are new."""
         for key in keys:
             self._seen.pop(key, None)
+            self._counted.pop(key, None)
 
     def _trim(self, states: Sequence[StreamState], now_ms: int) -> None:
         sizes = [
@@ -121,8 +126,11 @@ class Guard:
     def _tell(self, events: Sequence[GapEvent]) -> None:
         self._streams.tell(events)
         for event in events:
-            count = "an unknown number of" if event.count < 0 else str(event.count)
-            self._say(f"lost: {count} {event.kind} of {event.symbol} ({event.reason}: {event.detail})")
+            self._log(event)
+
+    def _log(self, event: GapEvent) -> None:
+        count = "an unknown number of" if event.count < 0 else str(event.count)
+        self._say(f"lost: {count} {event.kind} of {event.symbol} ({event.reason}: {event.detail})")
 
     def _say_state(self, states: Sequence[StreamState], now_ms: int, counts: Counts, blocked: str) -> None:
         since, before = self._rated

@@ -228,10 +228,9 @@ class Taker:
                 return False
             batch.spooled = True
             self._blocked = ""
+            batch.forgive(streams_root(self._spool_dir))
         events = list(batch.events(self._streams.now_ms())) if batch.refused or batch.removed else []
-        if events:
-            self._streams.tell(events)
-        self._streams.acknowledge(batch.ids)
+        self._streams.acknowledge(batch.ids, telling=events)
         self._counts.taken.update(entry.kind for entry in batch.entries)
         self._counts.refused.update(kind_of(entry.key) for entry in batch.refused)
         for key, ids in batch.removed.items():
@@ -252,7 +251,6 @@ class Taker:
             had = {kind_of(state.key) for state in self._streams.look(ours) if state.has_group}
             there, _ = self._streams.ensure([k for k in ours if kind_of(k) not in had], seen_from_the_start=False)
             self._known.update(there)
-            self._discovered = True
         there, made = self._streams.ensure(ours, seen_from_the_start=True)
         back = [key for key in made if key in self._known and key != GAPS_KEY]
         if back:
@@ -261,6 +259,9 @@ class Taker:
         self._guard.forget(made)
         self._known.update(there)
         self._keys, self._others = there, others
+        if not self._discovered:
+            self._discovered = True
+            self._watch()  # before the first read: afterwards nobody knows where what was lost meanwhile lay
 
     def _kind(self, key: str) -> Kind | None:
         try:

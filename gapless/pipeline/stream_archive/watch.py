@@ -64,15 +64,19 @@ def kind_of(key: str) -> Kind:
     return Kind.GAPS if key == GAPS_KEY else parse_stream_key(key).kind
 
 
-def trimmed(state: StreamState, before: StreamState | None, now_ms: int) -> GapEvent | None:
-    """The entries that were removed before anybody took them, as far as a look can tell; None: none, or not yet."""
+def trimmed(state: StreamState, counted_id: str, now_ms: int) -> GapEvent | None:
+    """The entries that were removed before anybody took them, as far as a look can tell; None: none, or not yet.
+
+    Args:
+        counted_id: up to which the Stream was handed out at the last look that could count; empty: there was none.
+    """
     count = state.passed_over
     if not count or state.key == GAPS_KEY:
         return None
     if state.following_id:
-        after, until = state.delivered_id, state.first_id
+        after, until = counted_id or state.delivered_id, state.first_id
     else:
-        after, until = (before.delivered_id if before else ""), state.delivered_id
+        after, until = counted_id, state.delivered_id
     return gap(state.key, GapReason.TRIMMED, after, until, count, now_ms, "removed from the Stream before it was taken")
 
 

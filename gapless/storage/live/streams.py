@@ -91,20 +91,15 @@ class StreamState:
         return self.oldest_pending_id or self.following_id
 
     @property
-    def passed_over(self) -> int:
-        """How many entries were removed before they were handed out and are not told yet; 0 while it cannot be known.
+    def countable(self) -> bool:
+        """Whether it can be known what was passed over: when all was handed out, or nothing of what is there."""
+        return self.read >= 0 and self.following_id in ("", self.first_id)
 
-        It is known when all was handed out, or nothing of what is there.
-        """
-        if self.read < 0:
-            return 0
-        if not self.following_id:
-            ahead = 0
-        elif self.following_id == self.first_id:
-            ahead = self.length
-        else:
-            return 0
-        return max(0, self.added - ahead - self.read)
+    @property
+    def passed_over(self) -> int:
+        """How many entries were removed before they were handed out and are not told yet; 0 while not countable."""
+        ahead = self.length if self.following_id else 0
+        return max(0, self.added - ahead - self.read) if self.countable else 0
 
 
 @contextmanager
@@ -220,10 +215,12 @@ class LiveStreams:
                     found.append(Delivery(key, delivery.entries, [*delivery.removed, *gone]))
         return found
 
-    def acknowledge(self, ids: Mapping[str, Sequence[str]]) -> None:
-        """Tell the group that these entries are safe."""
+    def acknowledge(self, ids: Mapping[str, Sequence[str]], telling: Sequence[GapEvent] = ()) -> None:
+        """Tell the group that these entries are done with, and in the same step what of them is lost."""
         with _asked("acknowledging"):
-            pipe = self._redis.pipeline(transaction=False)
+            pipe = self._redis.pipeline(transaction=bool(telling))
+            for gap in telling:
+                _add(pipe, gap)
             for key, each in ids.items():
                 for some in _chunks(each, _IDS_AN_ACK):
                     pipe.execute_command("XACK", key, self._group, *some)
@@ -240,17 +237,20 @@ class LiveStreams:
                 found += [_state(key, values) for key, values in zip(some, pipe.execute(), strict=True) if values]
         return found
 
-    def count_as_passed(self, key: str, entries: int) -> None:
-        """Note that so many entries were removed before they were handed out, after that was told."""
-        with _asked(f"noting what {key} lost"):
-            self._pass_script(keys=[key], args=[self._group, entries])
+    def tell_passed(self, key: str, gap: GapEvent) -> None:
+        """Tell that entries were removed before they were handed out, and in the same step count them as passed."""
+        with _asked(f"telling what {key} lost"):
+            pipe = self._redis.pipeline(transaction=True)
+            _add(pipe, gap)
+            self._pass_script(keys=[key], args=[self._group, gap.count], client=pipe)
+            pipe.execute()
 
     def tell(self, gaps: Iterable[GapEvent]) -> None:
         """Add events to `md.gaps`."""
         with _asked(f"writing {GAPS_KEY}"):
             pipe = self._redis.pipeline(transaction=False)
             for gap in gaps:
-                pipe.xadd(GAPS_KEY, gap_fields(gap), maxlen=GAPS_KEPT, approximate=True)
+                _add(pipe, gap)
             pipe.execute()
 
     def trim(self, min_ids: Mapping[str, str]) -> int:
@@ -294,6 +294,10 @@ def open_streams(url: str, consumer: str, *, timeout_s: float = _TIMEOUT_S) -> L
     for name in ("XREADGROUP", "XAUTOCLAIM"):
         client.response_callbacks.pop(name, None)
     return LiveStreams(client, consumer)
+
+
+def _add(pipe: Any, gap: GapEvent) -> None:
+    pipe.xadd(GAPS_KEY, gap_fields(gap), maxlen=GAPS_KEPT, approximate=True)
 
 
 def _state(key: str, values: Sequence[Any]) -> StreamState:

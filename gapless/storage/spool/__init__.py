@@ -9,6 +9,7 @@ from gapless.storage.spool.hours import (
     seal,
     spooled_bytes,
     spooled_hours,
+    spooled_ids,
     streams_root,
 )
 from gapless.storage.spool.segments import Damage
@@ -25,5 +26,6 @@ __all__ = [
     "seal",
     "spooled_bytes",
     "spooled_hours",
+    "spooled_ids",
     "streams_root",
 ]

@@ -21,6 +21,8 @@ from gapless.storage.spool.segments import Damage, read_segment
 
 WRITING, CLOSED = ".part", ".seg"
 _KINDS = frozenset(map(str, Kind))
+_CLOCKS_APART_S = 300.0
+"""How far the clocks of Redis and of this host are allowed to be apart."""
 _FORM = "%Y-%m-%dT%H"
 
 
@@ -122,6 +124,23 @@ def read_hour(
             yield from read_segment(path, kind, exchange, on_damage)
         except FileNotFoundError:
             yield from read_segment(closed, kind, exchange, on_damage)
+
+
+def spooled_ids(root: Path, kind: Kind, exchange: str, ids: set[tuple[str, str]]) -> set[tuple[str, str]]:
+    """Which of these (symbol, Stream id) are in the spool. Reads every file written since the oldest id was given.
+
+    Raises:
+        OSError: a file cannot be read.
+    """
+    found: set[tuple[str, str]] = set()
+    since_s = min(int(stream_id.partition("-")[0]) for _, stream_id in ids) / 1000 - _CLOCKS_APART_S
+    for folder in (root / kind / exchange).glob("*"):
+        for path in _segments(folder):
+            with suppress(FileNotFoundError):  # closed or published meanwhile
+                if path.stat().st_mtime >= since_s:
+                    for frame in read_segment(path, kind, exchange, lambda damage: None):
+                        found |= ids.intersection((entry.symbol, entry.stream_id) for entry in frame)
+    return found
 
 
 def remove(files: Iterable[Path]) -> None:

@@ -278,6 +278,26 @@ def test_what_was_trimmed_after_a_dead_consumer_had_read_it_is_told(writer: Writ
     assert writer.pending() == 0
 
 
+def test_what_was_trimmed_after_it_was_synced_by_one_who_died_then_is_no_loss(
+    writer: Writer, archive: Archive, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    writer.write(range(10))
+
+    def dies(*_: object, **__: object) -> None:
+        raise StorageError("dies before it acknowledges")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("gapless.storage.live.LiveStreams.acknowledge", dies)
+        with pytest.raises(StorageError, match="dies"):
+            archive.taker().once()
+    assert writer.pending() == 10
+    writer.redis.xtrim(KEY, maxlen=3, approximate=False)
+    archive.taker().once()
+    assert not gaps(writer)
+    assert set(archive.held()) == set(named(range(10)))
+    assert writer.pending() == 0
+
+
 def test_a_stream_that_came_back_is_joined_again_and_the_loss_is_told(writer: Writer, archive: Archive) -> None:
     taker = archive.taker()
     writer.write(range(10))
