@@ -24,7 +24,7 @@ PINNED = Path(__file__).with_name("requirements-spark.txt")
 CACHE = Path.home() / ".cache" / "gapless" / "spark"
 _INSTALL_S = 240
 _QUERY_S = 200
-_ENDPOINT = """
+_PROGRAM = """
 import json, sys
 from pyspark.sql import SparkSession
 
@@ -69,17 +69,27 @@ def install() -> Path:
     with FileLock(CACHE / "lock", timeout=_INSTALL_S):
         if not place.exists():
             fresh = CACHE / "unfinished"
-            shutil.rmtree(fresh, ignore_errors=True)
-            command = [sys.executable, "-m", "uv", "pip", "install", "--quiet", "--python", sys.executable]
-            command += ["--no-cache", "--no-deps", "--target", str(fresh), "--requirement", str(PINNED)]
-            try:
-                done = subprocess.run(command, capture_output=True, text=True, timeout=_INSTALL_S, check=False)
-            except subprocess.TimeoutExpired:
-                raise SparkUnavailable(f"its packages did not come within {_INSTALL_S} s") from None
-            if done.returncode:
-                raise SparkUnavailable(done.stderr.strip().splitlines()[-1] if done.stderr.strip() else "uv failed")
+            _fetch(fresh)
             fresh.rename(place)
     return place
+
+
+def _fetch(folder: Path) -> None:
+    """By uv; by pip where uv is told less of the machine's mirrors than pip is."""
+    uv = ["uv", "pip", "install", "--quiet", "--no-cache", "--python", sys.executable]
+    pip = ["pip", "install", "--quiet", "--no-cache-dir"]
+    said = ""
+    for installer in (uv, pip):
+        shutil.rmtree(folder, ignore_errors=True)
+        command = [sys.executable, "-m", *installer, "--no-deps", "--target", str(folder), "-r", str(PINNED)]
+        try:
+            done = subprocess.run(command, capture_output=True, text=True, timeout=_INSTALL_S, check=False)
+        except subprocess.TimeoutExpired:
+            raise SparkUnavailable(f"its packages did not come within {_INSTALL_S} s") from None
+        if done.returncode == 0:
+            return
+        said = done.stderr.strip().splitlines()[-1] if done.stderr.strip() else f"status {done.returncode}"
+    raise SparkUnavailable(said)
 
 
 def ask(query: str, parquet: Path, folder: Path) -> list[list[Any]]:
@@ -89,7 +99,7 @@ def ask(query: str, parquet: Path, folder: Path) -> list[list[Any]]:
     asked = {"path": str(parquet), "query": query, "answer": str(answer), "settings": settings}
     path = str(install())
     done = subprocess.run(
-        [sys.executable, "-c", _ENDPOINT, json.dumps(asked)],
+        [sys.executable, "-c", _PROGRAM, json.dumps(asked)],
         env={**os.environ, "PYTHONPATH": path, "SPARK_LOCAL_IP": "127.0.0.1", "TZ": "UTC"},
         capture_output=True, text=True, timeout=_QUERY_S, cwd=folder, check=False,
     )  # fmt: skip
