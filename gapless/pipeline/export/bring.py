@@ -47,7 +47,14 @@ def lake_months(dataset: Dataset, month: Month, series: Collection[SeriesKey]) -
 
 
 def bring(
-    rt: Runtime, rows: MonthRows, dataset: Dataset, month: Month, series: Mapping[SeriesKey, int], watch: Watch
+    rt: Runtime,
+    rows: MonthRows,
+    dataset: Dataset,
+    month: Month,
+    series: Mapping[SeriesKey, int],
+    watch: Watch,
+    *,
+    damaged: Collection[str] = (),
 ) -> Brought:
     """Merge the rows of some series into the lake, object by object. Done again, it writes nothing.
 
@@ -56,6 +63,7 @@ def bring(
 
     Args:
         rows: the month as one snapshot has it. series: which of its series, and how many rows each has.
+        damaged: addresses of objects that cannot be read: they are kept aside and made anew. `series` must be all then.
 
     Raises:
         LakeShrink: an object would lose rows. Damaged: one cannot be read.
@@ -66,13 +74,15 @@ def bring(
     found: list[ObjectReceipt] = []
     for lake_month, symbols in lake_months(dataset, month, series).items():
         for arrival in rt.lake.arrivals(lake_month, symbols):
+            uri = uri_of(rt.lake.store, arrival.target.key)
             receipt = rt.lake.bring(
                 arrival,
                 partial(rows.pieces, lake_month.exchange, arrival.symbols, lake_month.interval, arrival.target.window),
-                known_sha256=known.get(uri_of(rt.lake.store, arrival.target.key)),
+                known_sha256=known.get(uri),
                 spool_dir=rt.settings.spool_dir,
                 on_replaced=partial(_note, rt, dataset, applied=True),
                 on_outranked=partial(_note, rt, dataset, applied=False),
+                mend=uri in damaged,
             )
             if receipt is None:
                 continue

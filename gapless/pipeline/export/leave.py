@@ -19,7 +19,7 @@ from gapless.pipeline.export.manifest import digest_of, manifest_of
 from gapless.pipeline.export.prove import prove
 from gapless.pipeline.export.request import Watch
 from gapless.pipeline.runtime import Runtime
-from gapless.storage.lake import Damaged, key_of
+from gapless.storage.lake import Damaged
 from gapless.storage.mysql import read_origin
 from gapless.storage.mysql.archive import archived_rows
 from gapless.storage.mysql.departing import Mark, MonthRows
@@ -201,37 +201,44 @@ def _copy(rt: Runtime, rows: MonthRows, export: MonthExport, watch: Watch) -> _D
 
 
 def _bring(
-    rt: Runtime, rows: MonthRows, export: MonthExport, series: Mapping[SeriesKey, int], watch: Watch
+    rt: Runtime,
+    rows: MonthRows,
+    export: MonthExport,
+    series: Mapping[SeriesKey, int],
+    watch: Watch,
+    damaged: frozenset[str] = frozenset(),
 ) -> tuple[Brought, tuple[Failure, ...]]:
-    """`bring`; an object that cannot be read is put aside and made anew of the rows at hand."""
+    """`bring`; an object that cannot be read is kept aside and made anew of the rows at hand."""
     errors: list[Failure] = []
-    aside: set[str] = set()
     while True:
         try:
-            return bring(rt, rows, export.dataset, export.month, series, watch), tuple(errors)
+            if damaged:
+                series = rows.series()  # what is made anew is made of everything
+            found = bring(rt, rows, export.dataset, export.month, series, watch, damaged=damaged)
+            return found, tuple(errors)
         except Damaged as error:
-            if error.uri in aside:
+            if error.uri in damaged:
                 raise
-            aside.add(error.uri)
-            errors += _put_aside(rt, export, error, watch)
+            damaged |= {error.uri}
+            errors.append(_mending(rt, export, error, watch))
 
 
-def _put_aside(rt: Runtime, export: MonthExport, error: Damaged, watch: Watch) -> list[Failure]:
-    """Out of the dataset's folder with a damaged object; what it may have held that MySQL has not is an error."""
-    watch.say(f"{error}; it is put aside and made anew")
+def _mending(rt: Runtime, export: MonthExport, error: Damaged, watch: Watch) -> Failure:
+    """Say what is done about a damaged object; what it may have held that MySQL has not is an error."""
+    watch.say(f"{error}; it is kept aside and made anew")
     known = archived_rows(rt.db, error.uri)
-    kept = rt.lake.set_aside(key_of(rt.lake.store, error.uri))
     message = (
-        f"{error.uri} was damaged and is made anew of MySQL's rows; it held {known:,} rows by the books, the damaged "
-        f"one lies at {kept}. Rows that the lake alone had come back by: gapless gaps --fill over its days"
+        f"{error.uri} was damaged and is made anew of MySQL's rows; by the books it held {known:,} rows, and it lies "
+        "under _superseded/ as it was. Rows that the lake alone had come back by: gapless gaps --fill over its days"
     )
-    return [Failure("", "", f"{export.dataset} {export.month}", "damaged", message)]
+    return Failure("", "", f"{export.dataset} {export.month}", "damaged", message)
 
 
 def _verify(rt: Runtime, rows: MonthRows, export: MonthExport, watch: Watch) -> _Done:
     """Prove, bring what lacks once more, prove again; the manifest, then the receipt."""
     began = time.monotonic()
     errors: tuple[Failure, ...] = ()
+    damaged: frozenset[str] = frozenset()
     for last in (False, True):
         watch.say(f"{export.dataset} {export.month}: reading the lake back")
         try:
@@ -242,15 +249,15 @@ def _verify(rt: Runtime, rows: MonthRows, export: MonthExport, watch: Watch) -> 
         except Damaged as error:
             if last:
                 raise
-            errors += tuple(_put_aside(rt, export, error, watch))
-            lacking = rows.series()
+            errors += (_mending(rt, export, error, watch),)
+            damaged, lacking = frozenset({error.uri}), rows.series()
         if last:
             names = ", ".join(" ".join(key[1:]).strip() for key in sorted(lacking)[:3])
             raise StorageError(
                 f"{export.dataset} {export.month}: the lake does not hold what MySQL has of {len(lacking)} series "
                 f"({names}), though it was brought twice; nothing was dropped. Is another program writing to the lake?"
             )
-        brought, more = _bring(rt, rows, export, lacking, watch)
+        brought, more = _bring(rt, rows, export, lacking, watch, damaged)
         export, errors = replace(export, written=export.written + brought.written), errors + more
     manifest = manifest_of(SHAPES[export.dataset], export.month, proof, origin=read_origin(rt.db) or "")
     uri = rt.lake.put_manifest(export.dataset, export.month.start_ms, export.round, manifest)

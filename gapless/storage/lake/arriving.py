@@ -60,6 +60,7 @@ def bring(
     spool_dir: Path,
     on_replaced: OnPairs | None,
     on_outranked: OnPairs | None,
+    mend: bool,
 ) -> ObjectReceipt | None:
     """See `BarLake.bring`."""
     target = arrival.target
@@ -73,6 +74,7 @@ def bring(
         new=lambda: _belonging(arrival, pieces(), uri_of(store, target.key)),
         on_replaced=on_replaced,
         on_outranked=on_outranked,
+        mending=mend,
     )
     return rewriter.bring(target, change, known_sha256=known_sha256)
 

@@ -11,11 +11,11 @@ import pyarrow as pa
 from gapless.domain.datasets import SHAPES, Dataset, Shape
 from gapless.domain.interval import Interval
 from gapless.domain.window import Window
-from gapless.errors import ConfigError, StorageError, ValidationError
+from gapless.errors import StorageError, ValidationError
 from gapless.storage.lake import layout, manifests, reports, superseded, zones
 from gapless.storage.lake.arriving import Arrival, arrivals_of, bring
 from gapless.storage.lake.cutting import months_of, parts_of, usual_form
-from gapless.storage.lake.forms import LOCK_TIMEOUT_S, Forms, lock_name
+from gapless.storage.lake.forms import Forms
 from gapless.storage.lake.layout import Form, LakeObject, Month
 from gapless.storage.lake.locks import Locks
 from gapless.storage.lake.merge import in_order
@@ -23,7 +23,7 @@ from gapless.storage.lake.months import MonthWriter
 from gapless.storage.lake.objects import Damaged, ObjectStore, PreconditionFailed, Stat, uri_of
 from gapless.storage.lake.parquet import decode, read_some
 from gapless.storage.lake.rewriting import RACES, Change, ObjectReceipt, OnPairs, Rewriter
-from gapless.storage.lake.totals import MonthContents, read_back, read_object
+from gapless.storage.lake.totals import MonthContents, read_back
 
 T = TypeVar("T")
 
@@ -129,6 +129,7 @@ class BarLake:
         spool_dir: Path,
         on_replaced: OnPairs | None = None,
         on_outranked: OnPairs | None = None,
+        mend: bool = False,
     ) -> ObjectReceipt | None:
         """Merge rows into one object of a month, unless it holds them all.
 
@@ -142,6 +143,8 @@ class BarLake:
             known_sha256: what the books say of the object's bytes; None when they say nothing.
             spool_dir: on a disk with room for the object.
             on_replaced, on_outranked: as in `write`.
+            mend: an object that cannot be read is kept under `_superseded/` and replaced, in one stroke, by one of
+                these rows alone; so they must be all that there are.
 
         Returns:
             None when there was no row for the object and no object: none is made.
@@ -160,33 +163,12 @@ class BarLake:
             spool_dir=spool_dir,
             on_replaced=on_replaced,
             on_outranked=on_outranked,
+            mend=mend,
         )
 
     def read_back(self, month: Month, *, threads: int = 2) -> MonthContents:
         """See `totals.read_back`."""
         return read_back(self.store, month, threads=threads)
-
-    def set_aside(self, key: str) -> str | None:
-        """Move a damaged object out of the readers' way, to `_superseded/`; its address there.
-
-        Returns:
-            None when nothing lies there, or when it can be read after all (healed meanwhile, or damaged on the way
-            only): then it stays.
-
-        Raises:
-            ConfigError: not the key of an object of canonical rows.
-            StorageError: the store did not do it; the object is where it was.
-        """
-        target = layout.parse_key(key)
-        if target is None:
-            raise ConfigError(f"{key} is not the key of an object of canonical rows, and is left where it is")
-        with self.locks.named_locks([lock_name(self.store, key)], timeout_s=LOCK_TIMEOUT_S):
-            try:
-                read_object(self.store, target)
-            except Damaged:
-                copy = superseded.set_aside(self.store, key)
-                return None if copy is None else uri_of(self.store, copy)
-        return None
 
     def put_manifest(self, dataset: Dataset, month_ms: int, round_: int, data: bytes) -> str:
         """See `manifests.put_manifest`."""

@@ -7,6 +7,7 @@ it is larger (`docs/decisions/0031-parquet-encoding.md`).
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, BinaryIO
@@ -16,13 +17,14 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from gapless.domain.datasets import Shape
+from gapless.domain.datasets import Dataset, Shape
 from gapless.domain.window import Window
 from gapless.errors import StorageError, ValidationError
 from gapless.storage.lake.objects import Damaged
 from gapless.storage.lake.runs import changes
 
 SCHEMA_VERSION = "1"
+_SCHEMA = re.compile(rf"({'|'.join(Dataset)})/[1-9]\d*")
 _PRICES = ("open", "high", "low", "close")
 _DICTIONARY = ("source", "interval_hours", *_PRICES)
 ROW_GROUP_ROWS = 32_768
@@ -76,6 +78,8 @@ def footer(metadata: pq.FileMetaData, shape: Shape, *, name: str) -> Footer:
     except UnicodeDecodeError as error:
         raise damaged(name, f"its footer is not text ({error})") from error
     schema = told.get("gapless.schema")
+    if schema is None or not _SCHEMA.fullmatch(schema):
+        raise damaged(name, f"its footer says schema {schema!r}")
     if schema != _mark(shape):
         raise StorageError(
             f"{name} is not a canonical {shape.dataset} object of this release (schema {schema!r}): move it out of the "

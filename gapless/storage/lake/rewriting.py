@@ -22,7 +22,7 @@ from gapless.storage.lake.forms import LOCK_TIMEOUT_S, lock_name
 from gapless.storage.lake.layout import LakeObject
 from gapless.storage.lake.locks import Locks
 from gapless.storage.lake.merge import Merged, times
-from gapless.storage.lake.objects import ObjectStore, PreconditionFailed, Stat, uri_of
+from gapless.storage.lake.objects import Damaged, ObjectStore, PreconditionFailed, Stat, uri_of
 from gapless.storage.lake.parquet import damaged, footer_of, row_groups_of
 from gapless.storage.lake.runs import changes
 from gapless.storage.lake.streams import merged_runs
@@ -93,6 +93,7 @@ class Change:
         on_replaced, on_outranked: told of disagreements.
         growing: the object is part of a history that is being filled. What only adds to it takes nothing away that
             would have to be kept; without this, a settled object is kept whatever becomes of it.
+        mending: an object that cannot be read is kept and replaced by the new rows alone.
     """
 
     new: Callable[[], Iterable[pa.Table]]
@@ -101,6 +102,7 @@ class Change:
     on_replaced: OnPairs | None = None
     on_outranked: OnPairs | None = None
     growing: bool = False
+    mending: bool = False
 
 
 @dataclass
@@ -209,6 +211,8 @@ class Rewriter:
 
     def _attempt(self, target: LakeObject, change: Change, known_sha256: str | None = None) -> ObjectReceipt:
         found = self._store.fetch(target.key)
+        if change.mending and found is not None and self._is_damaged(target, found[0]):
+            return self._mended(target, change, *found)
         if known_sha256 is not None and found is not None:
             left = self._left_alone(target, change, found[0], known_sha256)
             if left is not None:
@@ -241,6 +245,28 @@ class Rewriter:
             del found  # the old bytes are done with before the new ones are read
             data = bytes(sink.getvalue().to_pybytes()) if self._spool_dir is None else Path(sink).read_bytes()
             del sink
+            return self._put(target, data, contents, tally, stat)
+
+    def _is_damaged(self, target: LakeObject, held: bytes) -> bool:
+        try:
+            for _ in row_groups_of(pa.BufferReader(held), SHAPES[target.dataset], name=target.key):
+                pass
+        except Damaged:
+            return True
+        return False
+
+    def _mended(self, target: LakeObject, change: Change, held: bytes, stat: Stat) -> ObjectReceipt:
+        """An object made of the new rows alone, in one stroke in place of one that cannot be read, which is kept."""
+        keep(self._store, target.key, held)
+        with ExitStack() as open_files:
+            sink: Any = pa.BufferOutputStream()
+            if self._spool_dir is not None:
+                with self._spooling(target):
+                    sink = str(open_files.enter_context(temporary_file(self._spool_dir, suffix=SPOOL_SUFFIX))[0])
+            contents, tally = self._merge(target, change, None, sink)
+            if not contents.rows:
+                raise damaged(uri_of(self._store, target.key), "and there is no row to make it anew of")
+            data = bytes(sink.getvalue().to_pybytes()) if self._spool_dir is None else Path(sink).read_bytes()
             return self._put(target, data, contents, tally, stat)
 
     def _to_be_kept(self, target: LakeObject, change: Change, tally: _Tally) -> bool:

@@ -55,23 +55,6 @@ def keep(store: ObjectStore, key: str, data: bytes) -> str:
     return copy
 
 
-def set_aside(store: ObjectStore, key: str) -> str | None:
-    """Move an object out of the readers' way; returns the copy's key, None when nothing lies there.
-
-    For objects that cannot be read any more, under the object's lock (`BarLake.set_aside`). Killed between copy and
-    delete, the object is still there, and doing it again ends the move.
-
-    Raises:
-        StorageError: the store did not do it; the object is where it was.
-    """
-    data = store.get(key)
-    if data is None:
-        return None
-    copy = keep(store, key, data)
-    store.delete(key)
-    return copy
-
-
 def list_superseded(store: ObjectStore) -> Iterator[Stat]:
     """The kept versions, in the order of their keys; what lies there under other names (moved by hand) is left out."""
     return (stat for stat in store.list(PREFIX) if original_key(stat.key) is not None)

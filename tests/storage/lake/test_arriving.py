@@ -15,7 +15,7 @@ from gapless.domain.datasets import SHAPES, Dataset
 from gapless.domain.interval import ALL_INTERVALS, Interval
 from gapless.domain.schema import Source, sort_bars
 from gapless.domain.window import Window, parse_time
-from gapless.errors import ConfigError, StorageError, ValidationError
+from gapless.errors import StorageError, ValidationError
 from gapless.storage.lake import layout
 from gapless.storage.lake.arriving import Arrival
 from gapless.storage.lake.bars import BarLake
@@ -232,7 +232,7 @@ def test_a_spool_that_is_full_is_said_and_leaves_the_object(folder_lake: BarLake
     assert receipt.rows == 3 * 1440
 
 
-def test_a_damaged_object_is_named_put_aside_and_made_anew(lake: BarLake, tmp_path: Path) -> None:
+def test_a_damaged_object_is_named_and_made_anew_in_one_stroke(lake: BarLake, tmp_path: Path) -> None:
     arrival, parts = on_the_ninth(lake), [ninth(symbol) for symbol in SYMBOLS]
     first = brought(lake, tmp_path / "spool", arrival, *parts)
     assert first is not None
@@ -242,17 +242,27 @@ def test_a_damaged_object_is_named_put_aside_and_made_anew(lake: BarLake, tmp_pa
     with pytest.raises(Damaged) as caught:
         brought(lake, tmp_path / "spool", arrival, *parts, known=first.sha256)
     assert caught.value.uri == first.uri
-    kept = lake.set_aside(first.key)
-    assert kept is not None
-    assert lake.store.get(kept.removeprefix(f"{lake.store.root_uri}/")) == bad
-    assert lake.store.head(first.key) is None
-    healed = brought(lake, tmp_path / "spool", arrival, *parts, known=first.sha256)
+    assert lake.store.get(first.key) == bad  # readers are told until it is whole again
+    healed = brought(lake, tmp_path / "spool", arrival, *parts, known=first.sha256, mend=True)
     assert healed is not None
     assert (healed.written, healed.sha256) == (True, first.sha256)
-    assert lake.set_aside(first.key) is None  # a sound object stays
     assert lake.store.get(first.key) == data
-    with pytest.raises(ConfigError, match="is not the key of an object"):
-        lake.set_aside("_meta/origin.json")
+    [kept] = lake.list_superseded()
+    assert lake.store.get(kept.key) == bad
+    again = brought(lake, tmp_path / "spool", arrival, *parts, known=first.sha256, mend=True)
+    assert again is not None
+    assert not again.written  # a sound object stays
+
+
+def test_a_damaged_object_of_which_no_row_is_at_hand_stays(lake: BarLake, tmp_path: Path) -> None:
+    arrival = on_the_ninth(lake)
+    first = brought(lake, tmp_path / "spool", arrival, ninth(SYMBOLS[0]))
+    assert first is not None
+    bad = (lake.store.get(first.key) or b"")[:-9]
+    lake.store.put(first.key, bad)
+    with pytest.raises(Damaged, match="no row to make it anew of"):
+        brought(lake, tmp_path / "spool", arrival, mend=True)
+    assert lake.store.get(first.key) == bad
 
 
 def some_bars(draw: Callable[..., Any], times: list[int], sources: list[Source]) -> pa.Table:

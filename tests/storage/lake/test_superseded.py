@@ -180,18 +180,10 @@ class Dying(FileStore):
             os.kill(os.getpid(), signal.SIGKILL)
         return stat
 
-    def delete(self, key: str) -> None:
-        if self.moment == "before delete":
-            os.kill(os.getpid(), signal.SIGKILL)
-        super().delete(key)
-
 
 def replace_and_die(folder: str, moment: str) -> None:
     lake = settled_lake(Dying(Path(folder), moment), Path(folder) / "_locks")
-    if moment == "before delete":
-        lake.set_aside(KEY)
-    else:
-        lake.write(july(seed=2))
+    lake.write(july(seed=2))
 
 
 def lying(folder: Path) -> dict[str, bytes]:
@@ -226,18 +218,6 @@ def test_killed_between_copy_and_replacement_nothing_is_lost(tmp_path: Path) -> 
         assert (KEY in lying(folder), set(lying(folder)) <= set(final)) == (True, True)
         lake.write(july(seed=2))
         assert lying(folder) == final
-
-
-def test_killed_while_a_damaged_object_is_put_aside_it_is_still_there(tmp_path: Path) -> None:
-    lake = settled_lake(FileStore(tmp_path), tmp_path / "_locks")
-    lake.write(july())
-    bad = (lake.store.get(KEY) or b"")[:-40]
-    lake.store.put(KEY, bad)
-    killed(tmp_path, "before delete")
-    assert lying(tmp_path) == {KEY: bad, copy_of(bad): bad}
-    assert lake.set_aside(KEY) == f"{lake.store.root_uri}/{copy_of(bad)}"
-    assert lying(tmp_path) == {copy_of(bad): bad}
-    assert lake.set_aside(KEY) is None
 
 
 def test_kept_objects_go_after_their_days_and_nothing_else_goes(lake: BarLake) -> None:
