@@ -13,9 +13,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from itertools import pairwise
-from typing import Any
 
-from sqlalchemy import Connection, Row, text
+from sqlalchemy import Connection, text
 from sqlalchemy.exc import ProgrammingError
 
 from gapless.domain.window import Window, from_ms, to_ms
@@ -223,14 +222,15 @@ def read_partitions(connection: Connection, table: str) -> list[Partition]:
     return [Partition(name, _parse_bound(bound)) for name, bound in rows if name is not None]
 
 
-def _described(connection: Connection, table: str) -> Sequence[Row[Any]]:
-    return connection.execute(
+def _described(connection: Connection, table: str) -> list[tuple[str | None, str]]:
+    rows = connection.execute(
         text(
             "SELECT PARTITION_NAME, PARTITION_DESCRIPTION FROM information_schema.PARTITIONS "
             "WHERE TABLE_SCHEMA = DATABASE() AND TABLE_NAME = :table ORDER BY PARTITION_ORDINAL_POSITION"
         ),
         {"table": table},
-    ).all()
+    )
+    return [(row[0], row[1]) for row in rows]
 
 
 def _monthly(first: Month, last: Month) -> list[Partition]:

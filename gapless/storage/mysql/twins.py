@@ -5,10 +5,14 @@ from __future__ import annotations
 import re
 
 from sqlalchemy import Connection, text
+from sqlalchemy.exc import ProgrammingError
 
 from gapless.domain.datasets import Dataset
 from gapless.errors import StorageError
+from gapless.storage.mysql.faults import error_code
 from gapless.storage.mysql.partitions import Month
+
+_NO_SUCH_TABLE = 1146
 
 
 def twin_name(dataset: Dataset, month: Month) -> str:
@@ -53,11 +57,17 @@ def drop_table(connection: Connection, name: str) -> None:
 
 
 def table_exists(connection: Connection, name: str) -> bool:
-    """Whether this database has a table of that name."""
-    statement = text(
-        "SELECT COUNT(*) FROM information_schema.TABLES WHERE TABLE_SCHEMA = DATABASE() AND TABLE_NAME = :name"
-    )
-    return bool(connection.scalar(statement, {"name": name}))
+    """Whether this database has a table of that name; DDL on it that is under way is waited for.
+
+    Not asked of `information_schema`, which in MariaDB leaves out a table whose definition is being changed.
+    """
+    try:
+        connection.execute(text(f"SELECT 1 FROM `{name}` LIMIT 0"))  # noqa: S608
+    except ProgrammingError as error:
+        if error_code(error) != _NO_SUCH_TABLE:
+            raise
+        return False
+    return True
 
 
 def is_empty(connection: Connection, source: str) -> bool:
