@@ -152,14 +152,6 @@ def test_down_leaves_nothing_also_without_its_supervisor(running: NativeStack) -
     running.down()
 
 
-def test_down_leaves_nothing(running: NativeStack) -> None:
-    everyone = {(process.pid, process.started) for process in running.leftovers()}
-    running.down()
-    assert not everyone & {(process.pid, process.started) for process in processes.snapshot().values()}
-    assert marked_processes(running) == []
-    assert running.leftovers() == []
-
-
 def test_a_port_taken_while_the_stack_was_down_is_given_up_for_another(native: NativeStack) -> None:
     native.down()
     kept = load_state(native.layout.state_file).ports["redis"] if native.layout.state_file.exists() else 0
