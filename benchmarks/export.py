@@ -30,7 +30,6 @@ import pyarrow.parquet as pq
 from MySQLdb.cursors import SSCursor
 
 from benchmarks.day600 import high_water
-from benchmarks.loader import DIGITS
 from benchmarks.sql_servers import BenchServer, bench_servers
 from gapless.domain.interval import ALL_INTERVALS, Interval
 from gapless.domain.schema import OHLCV, Source
@@ -80,31 +79,38 @@ class Ran:
 
 
 def bars_of(symbols: list[str], seed: int) -> pa.Table:
-    """A month of bars of some symbols in all intervals, in key order, prices with the digits of real ones."""
+    """A month of bars of some symbols in all intervals, in key order."""
     opens = {each: np.arange(WINDOW.start_ms, WINDOW.end_ms, each.ms) for each in ALL_INTERVALS}
     order: list[Interval] = sorted(ALL_INTERVALS, key=lambda each: each.ms)
     times = np.tile(np.concatenate([opens[each] for each in order]), len(symbols))
     rows, a_symbol = len(times), len(times) // len(symbols)
     random = np.random.default_rng(seed)
+    # Ticks of 0.0001 that walk, lots of 0.1 whose sizes spread over decades, money that is their product: digits as
+    # those of a perpetual of middling price. Uniform ones would not compress.
+    walk = 10_000_000 + np.cumsum(random.integers(-30, 31, rows))
+    close = walk + random.integers(-30, 31, rows)
+    lots = np.exp(random.normal(7.5, 1.5, rows)).astype(np.int64) + 1
+    taken = (lots * random.uniform(0.3, 0.7, rows)).astype(np.int64)
+    values = {
+        "open": (walk, 4),
+        "high": (np.maximum(walk, close) + random.integers(0, 40, rows), 4),
+        "low": (np.minimum(walk, close) - random.integers(0, 40, rows), 4),
+        "close": (close, 4),
+        "volume": (lots, 1),
+        "quote_volume": (lots * ((walk + close) // 2), 5),
+        "taker_buy_volume": (taken, 1),
+        "taker_buy_quote_volume": (taken * ((walk + close) // 2), 5),
+    }
     columns: dict[str, pa.Array] = {
         "symbol": pa.array(np.repeat(symbols, a_symbol)),
         "interval": pa.array(np.tile(np.repeat([str(each) for each in order], [len(opens[e]) for e in order]),
                                      len(symbols))),
         "ts": pa.array(times, pa.timestamp("ms")).cast(pa.timestamp("s")),
-        "trades": pa.array(random.integers(0, 100_000, rows), pa.uint32()),
+        "trades": pa.array(lots // 20 + 1, pa.uint32()),
     }  # fmt: skip
-    # A price walks, so that its digits compress as those of a market do.
-    walk = 10_000_000 + np.cumsum(random.integers(-300, 301, rows))
-    spread = random.integers(0, 400, (2, rows))
-    close = walk + random.integers(-200, 201, rows)
-    high, low = np.maximum(walk, close) + spread[0], np.minimum(walk, close) - spread[1]
-    prices = {"open": walk, "close": close, "high": high, "low": low}
-    for name, (most, places) in DIGITS.items():
-        values = prices.get(name)
-        if values is None:
-            values = random.integers(1, most * 10**places, rows)
+    for name, (numbers, places) in values.items():
         words = np.zeros((rows, 2), dtype=np.int64)
-        words[:, 0] = values * 10 ** (8 - places)
+        words[:, 0] = numbers * 10 ** (8 - places)
         columns[name] = pa.Array.from_buffers(OHLCV.field(name).type, rows, [None, pa.py_buffer(words.tobytes())])
     return pa.table({name: columns[name] for name in NAMES})
 
