@@ -5,8 +5,9 @@
 The month is 240 perpetuals in six intervals over 31 days, 13.8 M rows, written by the server itself from files (what is
 measured is not how it came there). The baseline is what one would write by hand: a typed server-side cursor (Decimal,
 datetime), its rows to Arrow with the same exact types, one Parquet file (zstd); half of it runs before and half after
-the exports. The export is `gapless export-month` as a process of its own into an empty lake: copying, reading back and
-proving, all of it; a second one finds every object there. Memory is the process's high water mark.
+the exports. The export is `gapless export-month` as a process of its own into an empty lake. Copying (reading,
+encoding, reading each object back) is held against the cursor and proving against copying; the whole is told beside
+them. A second export finds every object there. Memory is the process's high water mark.
 """
 
 from __future__ import annotations
@@ -212,14 +213,18 @@ def measure(filled: Filled, rounds: int) -> bool:
     baseline = statistics.median(cursor)
     seconds = statistics.median(one.seconds for one in fresh)
     repeated = statistics.median(one.seconds for one in again)
-    ratio = filled.rows / seconds / baseline
+    copying = statistics.median(one.report["copy_seconds"] for one in fresh)
+    ratio = filled.rows / copying / baseline
     report = fresh[-1].report
     verify = statistics.median(one.report["verify_seconds"] / one.report["copy_seconds"] for one in fresh)
     peak = max(one.peak_bytes for one in (*fresh, *again))
     size = report["bytes"] / filled.innodb_bytes
     print(f"  typed cursor to Parquet: {baseline / 1000:.1f} k rows/s")
-    print(f"  export, proved, into an empty lake: {filled.rows / seconds / 1000:.1f} k rows/s, {seconds:.0f} s,"
-          f" {report['files']} objects: {ratio:.2f}x (floor {FLOOR_SPEED}x){said(ratio >= FLOOR_SPEED)}")  # fmt: skip
+    print(f"  brought into an empty lake: {filled.rows / copying / 1000:.1f} k rows/s, {report['files']} objects:"
+          f" {ratio:.2f}x (floor {FLOOR_SPEED}x){said(ratio >= FLOOR_SPEED)}")  # fmt: skip
+    whole = filled.rows / seconds
+    print(f"  with its proof, from the process's start: {whole / 1000:.1f} k rows/s, {seconds:.0f} s,"
+          f" {whole / baseline:.2f}x")  # fmt: skip
     print(f"  the same when the lake holds all: {filled.rows / repeated / 1000:.1f} k rows/s, {repeated:.0f} s,"
           f" {again[-1].report['written']} objects written")  # fmt: skip
     print(f"  proving / copying: {verify:.2f} (floor: at most {FLOOR_VERIFY}){said(verify <= FLOOR_VERIFY)}")
