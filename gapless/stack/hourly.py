@@ -21,6 +21,8 @@ ALSO_SCHEDULED = (
     "gap_diff_daily",
     "quality_daily",
     "housekeeping_daily",
+    "stream_archive_hourly",
+    "partition_export_monthly",
 )
 """What a running installation needs besides; unpaused once the first run is green, which gets the machine first.
 

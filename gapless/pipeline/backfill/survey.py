@@ -27,6 +27,7 @@ from gapless.storage.mysql import (
     read_lives,
     read_series_months,
 )
+from gapless.storage.mysql.exports import restored_months
 from gapless.storage.mysql.instruments import last_seen_ms
 
 # The exchange's and the archive's clients are imported where they are needed: a run that finds nothing to do is done
@@ -212,7 +213,9 @@ def _pieces(
         return cut_series(series, over, store_of=request.into, settled=settled)
     hot_ms = hot_since(rt.settings, request.dataset, now_ms)
     months = [month_start(month.start_ms) for month in over.split_months()]
-    stores: dict[int, Store] = {at: "mysql" if at >= hot_ms else "lake" for at in months}
+    # What was brought back counts in MySQL until it leaves again: a later value must not be hidden behind it.
+    back = {month.start_ms for month in restored_months(rt.db, request.dataset)} if months[0] < hot_ms else set()
+    stores: dict[int, Store] = {at: "mysql" if at >= hot_ms or at in back else "lake" for at in months}
     return cut_series(series, over, store_of=stores, settled=settled, either_store=True)
 
 

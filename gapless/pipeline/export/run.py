@@ -50,7 +50,7 @@ def plan_export(rt: Runtime, dataset: Dataset, month: Month) -> ExportReport:
     twin = is_out(rt, leaving)
     with MonthRows.open(rt.db, dataset, month, twin=twin) as rows:
         series = rows.series()
-        size = month_bytes(rt.db, leaving.twin if twin else leaving.table, None if twin else month.partition)
+        size = month_bytes(rt.db, leaving.table, leaving.twin if twin else month.partition)
     last = newest_export(rt.db, dataset, month)
     known = ExportReport(str(dataset), str(month)) if last is None else describe(last)
     found = msgspec.structs.replace(known, rows=sum(series.values()), series=len(series), table_bytes=size)

@@ -173,6 +173,38 @@ SERIES_MONTH = Suite(
     ),
 )
 
+MONTH_EXPORT = Suite(
+    "month_export",
+    "month_export",
+    "Months that left for the lake",
+    "exports begun on the day, and all that are not finished",
+    ("dataset", "month", "round"),
+    (
+        dataset(),
+        one_of(
+            "state",
+            "state",
+            "'copying', 'leaving', 'verified', 'dropped', 'restored'",
+            "the state is copying, leaving, verified, dropped or restored",
+        ),
+        not_negative("counts are zero or more", "rows", "series", "beside", "outranked", "bytes", "files", "written"),
+        Rows(
+            "proved",
+            "nothing was dropped that was not proved: a digest, a manifest and a time of proof stand beside it",
+            "state = 'dropped' AND (verified_at IS NULL OR dropped_at IS NULL OR digest = '' OR manifest_uri = '' "
+            "OR dropped_at < verified_at)",
+            "verified {verified_at}, dropped {dropped_at}, manifest {manifest_uri}",
+        ),
+        Rows(
+            "finished",
+            "an export that took rows out of their table came to its end within a day",
+            "state = 'leaving' AND begun_at < UTC_TIMESTAMP() - INTERVAL 1 DAY",
+            "begun {begun_at}, and not proved yet: run the export of that month again",
+            severity="warning",
+        ),
+    ),
+)
+
 
 LEDGERS: tuple[Suite, ...] = (
     LOAD_RECEIPT,
@@ -181,4 +213,5 @@ LEDGERS: tuple[Suite, ...] = (
     ARCHIVE_SERIES,
     ARCHIVE_OBJECT,
     SERIES_MONTH,
+    MONTH_EXPORT,
 )

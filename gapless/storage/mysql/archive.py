@@ -135,7 +135,7 @@ def archived_bytes(db: MySql, dataset: str, window: Window) -> dict[str, str]:
         table.period_start < from_ms(window.end_ms).replace(tzinfo=None),
     )
     what = f"reading which objects of {dataset} the books know"
-    return db.run(what, lambda connection: {uri: digest for uri, digest in connection.execute(statement)})
+    return db.run(what, lambda connection: {str(uri): str(digest) for uri, digest in connection.execute(statement)})
 
 
 def archived_rows(db: MySql, uri: str) -> int:

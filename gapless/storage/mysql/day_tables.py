@@ -46,6 +46,7 @@ _TOUCHED = {
         "OR (decided_at >= :start AND decided_at < :end) OR state = 'waiting'"
     ),
     "page": "(created_at >= :start AND created_at < :end) OR state <> 'resolved'",
+    "month_export": "(begun_at >= :start AND begun_at < :end) OR state NOT IN ('verified', 'dropped')",
     "check_run": "(window_start < :end AND window_end > :start) OR (finished_at >= :start AND finished_at < :end)",
 }
 

@@ -62,7 +62,7 @@ class Diff:
         """The same without any change to what is stored: all that is counts as unchanged."""
         none = self.fresh[:0]
         stored = len(self.restated) + len(self.refused) + self.unchanged
-        return Diff(self.fresh, *([none] * 8), unchanged=stored)
+        return Diff(self.fresh, none, none, none, none, none, none, none, none, stored)
 
 
 def diff(offered: pa.Table, stored: pa.Table, what: str = "diff", shape: Shape = BARS) -> Diff:

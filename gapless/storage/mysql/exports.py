@@ -97,6 +97,16 @@ def newest_export(db: MySql, dataset: Dataset, month: Month) -> MonthExport | No
     return next(reversed(read_exports(db, dataset, month)), None)
 
 
+def restored_months(db: MySql, dataset: Dataset) -> frozenset[Month]:
+    """The months that were brought back into MySQL and have not left again.
+
+    Raises:
+        StorageError: the server did not answer for as long as retries last.
+    """
+    newest = {export.month: export for export in read_exports(db, dataset)}
+    return frozenset(month for month, export in newest.items() if export.state == RESTORED)
+
+
 def _export(row: dict[str, Any]) -> MonthExport:
     for name in _TIMES:
         stored = row.pop(f"{name}_at")

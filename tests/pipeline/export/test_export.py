@@ -226,6 +226,18 @@ def test_the_next_backfill_of_a_month_that_left_asks_for_nothing(installation: I
     assert (again.rows_loaded, again.bars_present, again.gap_bars) == (0, again.bars_expected, 0)
 
 
+def test_a_restored_month_is_mysqls_again_until_it_leaves(installation: Installation) -> None:
+    """A later value that went to the lake alone would be hidden behind the restored one."""
+    fill(installation, intervals="1h")
+    export(installation)
+    assert installation.command("restore-month", "2026-07")[0] == 0
+    loaded = installation.backfill(*DAYS, symbols="ETH/USDT", intervals="1h")
+    assert loaded.rows_loaded == 48
+    assert installation.rows("SELECT COUNT(*) FROM ohlcv WHERE symbol = 'ETH/USDT'") == [(48,)]
+    export(installation)
+    assert len([row for row in installation.lake_bars() if row[0] == "ETH/USDT"]) == 48
+
+
 def test_months_of_wrong_configuration_are_refused(installation: Installation) -> None:
     with installation.open() as rt, pytest.raises(ConfigError, match="newest month that can be exported is 2026-10"):
         plan_export(rt, Dataset.OHLCV, Month(2026, 11))
