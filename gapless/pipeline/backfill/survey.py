@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from gapless.config import BINANCE_VISION
@@ -192,10 +192,9 @@ def _from_exchange(rt: Runtime, request: BackfillRequest, specs: dict[Market, st
         mine = [each for one in chosen for each in _series_of(request, one, lives.get(one.symbol, ()))]
         mine += [each for one in guessed for each in _series_of(request, one, ())]
         done = _settled(rt, request, market, window)
-        for each in mine:
-            over = _over(each, request.window, closed_ms)
-            if over is not None:
-                pieces += _pieces(rt, request, each, over, done.get((each.symbol, each.label), {}), now_ms)
+        windows = [(each, _over(each, request.window, closed_ms)) for each in mine]
+        asked = [(each, over) for each, over in windows if over is not None]
+        pieces += _pieces(rt, request, asked, done, now_ms)
         series += mine
         settled |= done
     return Survey(begun, closed_ms, now_ms, tuple(series), tuple(pieces), settled, tuple(failures))
@@ -204,19 +203,22 @@ def _from_exchange(rt: Runtime, request: BackfillRequest, specs: dict[Market, st
 def _pieces(
     rt: Runtime,
     request: BackfillRequest,
-    series: Series,
-    over: Window,
-    settled: dict[tuple[int, Store], Settled],
+    asked: Sequence[tuple[Series, Window]],
+    done: Mapping[tuple[str, str], dict[tuple[int, Store], Settled]],
     now_ms: int,
-) -> list[Piece]:
-    if request.into != "auto":
-        return cut_series(series, over, store_of=request.into, settled=settled)
+) -> Iterator[Piece]:
+    """What each series' window is cut into, and which store each piece goes to."""
     hot_ms = hot_since(rt.settings, request.dataset, now_ms)
-    months = [month_start(month.start_ms) for month in over.split_months()]
     # What was brought back counts in MySQL until it leaves again: a later value must not be hidden behind it.
-    back = {month.start_ms for month in restored_months(rt.db, request.dataset)} if months[0] < hot_ms else set()
-    stores: dict[int, Store] = {at: "mysql" if at >= hot_ms or at in back else "lake" for at in months}
-    return cut_series(series, over, store_of=stores, settled=settled, either_store=True)
+    back = {month.start_ms for month in restored_months(rt.db, request.dataset)} if request.into == "auto" else set()
+    for series, over in asked:
+        settled = done.get((series.symbol, series.label), {})
+        if request.into != "auto":
+            yield from cut_series(series, over, store_of=request.into, settled=settled)
+            continue
+        months = [month_start(month.start_ms) for month in over.split_months()]
+        stores: dict[int, Store] = {at: "mysql" if at >= hot_ms or at in back else "lake" for at in months}
+        yield from cut_series(series, over, store_of=stores, settled=settled, either_store=True)
 
 
 def _series_of(request: BackfillRequest, instrument: Instrument, lives: Sequence[Life]) -> list[Series]:
