@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Collection, Mapping
+import threading
+from collections import defaultdict, deque
+from collections.abc import Collection, Generator, Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 
@@ -15,10 +17,14 @@ from gapless.domain.totals import SeriesKey
 from gapless.pipeline.export.request import Watch
 from gapless.pipeline.runtime import Runtime
 from gapless.storage.lake import ObjectReceipt, layout, uri_of
+from gapless.storage.lake.arriving import Arrival
 from gapless.storage.mysql import log_lake_restatements, put_archive_receipts
 from gapless.storage.mysql.archive import archived_bytes
 from gapless.storage.mysql.departing import MonthRows
 from gapless.storage.mysql.partitions import Month
+
+_WRITERS = 2
+"""Objects that are under way at the same time: one is read from the server, the other finished and read back."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,27 +78,86 @@ def bring(
     known = archived_bytes(rt.db, str(dataset), month.window)
     total, done = sum(series.values()), 0
     found: list[ObjectReceipt] = []
-    for lake_month, symbols in lake_months(dataset, month, series).items():
-        for arrival in rt.lake.arrivals(lake_month, symbols):
-            uri = uri_of(rt.lake.store, arrival.target.key)
-            receipt = rt.lake.bring(
+    reading = threading.Lock()
+
+    def one(lake_month: layout.Month, arrival: Arrival) -> ObjectReceipt | None:
+        uri = uri_of(rt.lake.store, arrival.target.key)
+        with _Turns(reading, rows, lake_month, arrival) as turns:
+            return rt.lake.bring(
                 arrival,
-                partial(rows.pieces, lake_month.exchange, arrival.symbols, lake_month.interval, arrival.target.window),
+                turns.pieces,
                 known_sha256=known.get(uri),
                 spool_dir=rt.settings.spool_dir,
                 on_replaced=partial(_note, rt, dataset, applied=True),
                 on_outranked=partial(_note, rt, dataset, applied=False),
                 mend=uri in damaged,
             )
-            if receipt is None:
-                continue
-            if receipt.written or receipt.series:
-                put_archive_receipts(rt.db, [receipt], dataset=str(dataset))
-            found.append(receipt)
-            done += receipt.added + receipt.replaced + receipt.filled + receipt.confirmed
-            done += receipt.unchanged + receipt.outranked
-            watch.rows(done, total)
+
+    with ThreadPoolExecutor(_WRITERS, "bring") as pool:
+        running: deque[Future[ObjectReceipt | None]] = deque()
+        try:
+            for pair in _arrivals(rt, dataset, month, series):
+                running.append(pool.submit(one, *pair))
+                if len(running) > _WRITERS:
+                    done += _entered(rt, dataset, running.popleft().result(), found)
+                    watch.rows(done, total)
+            while running:
+                done += _entered(rt, dataset, running.popleft().result(), found)
+                watch.rows(done, total)
+        except BaseException:
+            for future in running:
+                future.cancel()
+            raise
     return Brought(tuple(found))
+
+
+def _arrivals(
+    rt: Runtime, dataset: Dataset, month: Month, series: Collection[SeriesKey]
+) -> Iterator[tuple[layout.Month, Arrival]]:
+    for lake_month, symbols in lake_months(dataset, month, series).items():
+        for arrival in rt.lake.arrivals(lake_month, symbols):
+            yield lake_month, arrival
+
+
+class _Turns:
+    """The rows of one object, as often as they are asked for. The snapshot is read for one object at a time: while its
+    last rows are written and read back, the next object's are read."""
+
+    def __init__(self, reading: threading.Lock, rows: MonthRows, month: layout.Month, arrival: Arrival) -> None:
+        self._reading, self._rows, self._month, self._arrival = reading, rows, month, arrival
+        self._last: Generator[pa.Table] | None = None
+
+    def __enter__(self) -> _Turns:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """An error in the middle must not keep the turn: its traceback would hold the reading that holds it."""
+        if self._last is not None:
+            self._last.close()
+
+    def pieces(self) -> Iterator[pa.Table]:
+        """The rows anew."""
+        self.__exit__()
+        self._last = self._read()
+        return self._last
+
+    def _read(self) -> Generator[pa.Table]:
+        target = self._arrival.target
+        with self._reading:
+            yield from self._rows.pieces(
+                self._month.exchange, self._arrival.symbols, self._month.interval, target.window
+            )
+
+
+def _entered(rt: Runtime, dataset: Dataset, receipt: ObjectReceipt | None, found: list[ObjectReceipt]) -> int:
+    """Enter an object into the books; how many rows were brought."""
+    if receipt is None:
+        return 0
+    if receipt.written or receipt.series:
+        put_archive_receipts(rt.db, [receipt], dataset=str(dataset))
+    found.append(receipt)
+    new = receipt.added + receipt.replaced + receipt.filled + receipt.confirmed
+    return new + receipt.unchanged + receipt.outranked
 
 
 def _note(rt: Runtime, dataset: Dataset, old: pa.Table, new: pa.Table, *, applied: bool) -> None:

@@ -68,7 +68,7 @@ def test_a_store_that_goes_away_costs_nothing_but_time(
     point: str,
 ) -> None:
     installation = on_s3(make_installation, replica, own_s3)
-    truth = fill(installation, intervals="1h")
+    truth = fill(installation)
     held = rows_in_mysql(installation)
     done = before(monkeypatch, point, own_s3.stop)
     if point == "drop_twin":  # all is proved by then: the store is not needed any more
