@@ -9,11 +9,10 @@ from typing import Any
 
 import pytest
 
-from gapless.config import load_settings
-from tests.dags.test_etl_for_real import watch
-from tests.fixtures.mysql import Server, fresh_database
+from tests.dags.standing import standing_installation
+from tests.fixtures.mysql import Server
 from tests.fixtures.replica import ReplicaHandle
-from tests.pipeline.conftest import Installation, mysql_url
+from tests.pipeline.conftest import Installation
 
 BTC, ETH = "BTC/USDT:USDT", "ETH/USDT:USDT"
 NOON = datetime(2026, 11, 15, 12, 30, tzinfo=UTC)
@@ -28,21 +27,7 @@ def installation(
     monkeypatch: pytest.MonkeyPatch,
 ) -> Iterator[Installation]:
     """An empty installation on the replica, whose clock stands at 2026-11-15T12:30:30; the environment describes it."""
-    watch(tmp_path, "BTC/USDT", BTC)
-    with fresh_database(mysql_servers("mariadb")) as db:
-        settings = load_settings(
-            mysql_url=mysql_url(db),
-            var_dir=tmp_path / "var",
-            lake_uri=f"file://{tmp_path}/lake",
-            symbols_file=tmp_path / "symbols.yaml",
-            binance_spot_rest_url=replica.spot_rest,
-            binance_um_rest_url=replica.um_rest,
-            binance_vision_url=replica.vision,
-        )
-        standing = Installation(settings, db, replica)
-        for name, value in standing.environment.items():
-            if name.startswith("GAPLESS_"):
-                monkeypatch.setenv(name, value)
+    with standing_installation(mysql_servers, replica, tmp_path, monkeypatch, "BTC/USDT", BTC) as standing:
         yield standing
 
 

@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 
-from gapless.config import load_settings
-from tests.fixtures.mysql import Server, fresh_database
+from tests.dags.standing import standing_installation, watch
+from tests.fixtures.mysql import Server
 from tests.fixtures.replica import ReplicaHandle
-from tests.pipeline.conftest import Installation, mysql_url
+from tests.pipeline.conftest import Installation
 
 NOON = datetime(2026, 11, 15, 12, 30, tzinfo=UTC)
 SYMBOLS = ("BTC/USDT", "BTC/USDT:USDT", "币安人生/USDT:USDT")
@@ -29,28 +29,8 @@ def installation(
     monkeypatch: pytest.MonkeyPatch,
 ) -> Iterator[Installation]:
     """An empty installation on the replica, whose clock stands at 2026-11-15T12:30:30; the environment describes it."""
-    watch(tmp_path, *SYMBOLS)
-    with fresh_database(mysql_servers("mariadb")) as db:
-        settings = load_settings(
-            mysql_url=mysql_url(db),
-            var_dir=tmp_path / "var",
-            lake_uri=f"file://{tmp_path}/lake",
-            symbols_file=tmp_path / "symbols.yaml",
-            binance_spot_rest_url=replica.spot_rest,
-            binance_um_rest_url=replica.um_rest,
-        )
-        standing = Installation(settings, db, replica)
-        for name, value in standing.environment.items():
-            if name.startswith("GAPLESS_"):
-                monkeypatch.setenv(name, value)
+    with standing_installation(mysql_servers, replica, tmp_path, monkeypatch, *SYMBOLS) as standing:
         yield standing
-
-
-def watch(folder: Path, *symbols: str) -> None:
-    """Writes the watchlist."""
-    markets = {"spot": [s for s in symbols if ":" not in s], "um": [s for s in symbols if ":" in s]}
-    lines = [f"  {market}: {names}" for market, names in markets.items() if names]
-    (folder / "symbols.yaml").write_text("\n".join(["markets:", *lines]), encoding="utf-8")
 
 
 def run(dags: dict[str, Any], dag_id: str, **options: Any) -> Any:

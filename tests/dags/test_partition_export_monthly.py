@@ -9,13 +9,13 @@ from typing import Any
 
 import pytest
 
-from gapless.config import load_settings
 from gapless.domain.datasets import Dataset
 from gapless.errors import StorageError
 from gapless.storage.mysql.exports import DROPPED, read_exports
-from tests.fixtures.mysql import Server, fresh_database
+from tests.dags.standing import standing_installation
+from tests.fixtures.mysql import Server
 from tests.fixtures.replica import ReplicaHandle
-from tests.pipeline.conftest import Installation, mysql_url
+from tests.pipeline.conftest import Installation
 from tests.pipeline.export.stage import JULY, everything, fill
 
 
@@ -31,19 +31,7 @@ def installed(
     import gapless_airflow.steps
 
     monkeypatch.setattr(gapless_airflow.steps, "SHORTEST_WAIT", timedelta(0))
-    with fresh_database(mysql_servers("mariadb")) as db:
-        settings = load_settings(
-            mysql_url=mysql_url(db),
-            var_dir=tmp_path / "var",
-            lake_uri=f"file://{tmp_path}/lake",
-            binance_spot_rest_url=replica.spot_rest,
-            binance_um_rest_url=replica.um_rest,
-            binance_vision_url=replica.vision,
-        )
-        standing = Installation(settings, db, replica)
-        for name, value in standing.environment.items():
-            if name.startswith("GAPLESS_"):
-                monkeypatch.setenv(name, value)
+    with standing_installation(mysql_servers, replica, tmp_path, monkeypatch, "BTC/USDT") as standing:
         yield standing
 
 

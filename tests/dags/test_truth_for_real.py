@@ -9,12 +9,11 @@ from typing import Any
 
 import pytest
 
-from gapless.config import load_settings
-from tests.dags.test_etl_for_real import watch
-from tests.fixtures.mysql import Server, fresh_database
+from tests.dags.standing import standing_installation
+from tests.fixtures.mysql import Server
 from tests.fixtures.pager import ROUTING_KEY, EventsReceiver
 from tests.fixtures.replica import ReplicaHandle
-from tests.pipeline.conftest import Installation, mysql_url
+from tests.pipeline.conftest import Installation
 
 SPOT, PERP = "BTC/USDT", "BTC/USDT:USDT"
 NOON = datetime(2026, 11, 15, 12, 30, tzinfo=UTC)
@@ -35,25 +34,11 @@ def installation(
     import gapless_airflow.steps
     from gapless.pipeline.reconcile import run
 
-    watch(tmp_path, SPOT, PERP)
     monkeypatch.setattr(run, "WAITS_S", (0.0, 0.0))
     monkeypatch.setattr(run.retry_gaps, "__kwdefaults__", {**run.retry_gaps.__kwdefaults__, "waits_s": (0.0, 0.0)})
     monkeypatch.setattr(run.run_diff, "__kwdefaults__", {**run.run_diff.__kwdefaults__, "waits_s": (0.0, 0.0)})
     monkeypatch.setattr(gapless_airflow.steps, "SHORTEST_WAIT", timedelta(0))
-    with fresh_database(mysql_servers("mariadb")) as db:
-        settings = load_settings(
-            mysql_url=mysql_url(db),
-            var_dir=tmp_path / "var",
-            lake_uri=f"file://{tmp_path}/lake",
-            symbols_file=tmp_path / "symbols.yaml",
-            binance_spot_rest_url=replica.spot_rest,
-            binance_um_rest_url=replica.um_rest,
-            binance_vision_url=replica.vision,
-        )
-        standing = Installation(settings, db, replica)
-        for name, value in standing.environment.items():
-            if name.startswith("GAPLESS_"):
-                monkeypatch.setenv(name, value)
+    with standing_installation(mysql_servers, replica, tmp_path, monkeypatch, SPOT, PERP) as standing:
         yield standing
 
 
