@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import threading
 from collections import defaultdict, deque
-from collections.abc import Collection, Generator, Iterator, Mapping
+from collections.abc import Collection, Generator, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
+from queue import SimpleQueue
 
 import pyarrow as pa
 
@@ -20,11 +21,11 @@ from gapless.storage.lake import ObjectReceipt, layout, uri_of
 from gapless.storage.lake.arriving import Arrival
 from gapless.storage.mysql import log_lake_restatements, put_archive_receipts
 from gapless.storage.mysql.archive import archived_bytes
-from gapless.storage.mysql.departing import MonthRows
+from gapless.storage.mysql.departing import Mark, MonthRows
 from gapless.storage.mysql.partitions import Month
 
 _WRITERS = 2
-"""Objects that are under way at the same time: one is read from the server, the other finished and read back."""
+"""Objects that are under way at the same time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,9 +53,20 @@ def lake_months(dataset: Dataset, month: Month, series: Collection[SeriesKey]) -
     return {each: tuple(sorted(symbols)) for each, symbols in sorted(found.items(), key=lambda pair: pair[0].prefix)}
 
 
+@contextmanager
+def side_by_side(rt: Runtime, rows: MonthRows, dataset: Dataset, month: Month, mark: Mark) -> Iterator[list[MonthRows]]:
+    """A second reader of the same rows, where it can be had: its own snapshot, which sees the same mark.
+
+    Args:
+        rows: a snapshot of the month's partition. mark: what it sees.
+    """
+    with MonthRows.open(rt.db, dataset, month) as other:
+        yield [rows, other] if other.mark() == mark else [rows]
+
+
 def bring(
     rt: Runtime,
-    rows: MonthRows,
+    readers: Sequence[MonthRows],
     dataset: Dataset,
     month: Month,
     series: Mapping[SeriesKey, int],
@@ -68,7 +80,8 @@ def bring(
     read back. Values that change in the lake, and those of lesser sources that it refuses, are in `restatement`.
 
     Args:
-        rows: the month as one snapshot has it. series: which of its series, and how many rows each has.
+        readers: the month as one snapshot has it; several (`side_by_side`) see the same rows and are read at once.
+        series: which of its series, and how many rows each has.
         damaged: addresses of objects that cannot be read: they are kept aside and made anew. `series` must be all then.
 
     Raises:
@@ -78,11 +91,13 @@ def bring(
     known = archived_bytes(rt.db, str(dataset), month.window)
     total, done = sum(series.values()), 0
     found: list[ObjectReceipt] = []
-    reading = threading.Lock()
+    free: SimpleQueue[MonthRows] = SimpleQueue()
+    for reader in readers:
+        free.put(reader)
 
     def one(lake_month: layout.Month, arrival: Arrival) -> ObjectReceipt | None:
         uri = uri_of(rt.lake.store, arrival.target.key)
-        with _Turns(reading, rows, lake_month, arrival) as turns:
+        with _Turns(free, lake_month, arrival) as turns:
             return rt.lake.bring(
                 arrival,
                 turns.pieces,
@@ -120,18 +135,18 @@ def _arrivals(
 
 
 class _Turns:
-    """The rows of one object, as often as they are asked for. The snapshot is read for one object at a time: while its
-    last rows are written and read back, the next object's are read."""
+    """The rows of one object, as often as they are asked for, by a reader that nobody else uses meanwhile. With one
+    reader for all, the next object is read while the last rows of this one are written and read back."""
 
-    def __init__(self, reading: threading.Lock, rows: MonthRows, month: layout.Month, arrival: Arrival) -> None:
-        self._reading, self._rows, self._month, self._arrival = reading, rows, month, arrival
+    def __init__(self, free: SimpleQueue[MonthRows], month: layout.Month, arrival: Arrival) -> None:
+        self._free, self._month, self._arrival = free, month, arrival
         self._last: Generator[pa.Table] | None = None
 
     def __enter__(self) -> _Turns:
         return self
 
     def __exit__(self, *_: object) -> None:
-        """An error in the middle must not keep the turn: its traceback would hold the reading that holds it."""
+        """An error in the middle must not keep the reader: its traceback would hold the reading that holds it."""
         if self._last is not None:
             self._last.close()
 
@@ -142,11 +157,12 @@ class _Turns:
         return self._last
 
     def _read(self) -> Generator[pa.Table]:
-        target = self._arrival.target
-        with self._reading:
-            yield from self._rows.pieces(
-                self._month.exchange, self._arrival.symbols, self._month.interval, target.window
-            )
+        month, target = self._month, self._arrival.target
+        rows = self._free.get()
+        try:
+            yield from rows.pieces(month.exchange, self._arrival.symbols, month.interval, target.window)
+        finally:
+            self._free.put(rows)
 
 
 def _entered(rt: Runtime, dataset: Dataset, receipt: ObjectReceipt | None, found: list[ObjectReceipt]) -> int:

@@ -12,12 +12,11 @@ from sqlalchemy.dialects.mysql import insert
 
 from gapless.domain.window import DAY_MS, Window, from_ms, to_ms
 from gapless.storage.mysql.books import archive_receipt, archive_series, stable_id
+from gapless.storage.mysql.bulk import replace_rows
 from gapless.storage.mysql.server import MySql
 
 VERIFIED = "verified"
 """State of an object that was read back whole after it was written."""
-
-_PIECE = 1_000
 
 
 class ArchivedSeries(Protocol):
@@ -199,21 +198,27 @@ def _put(connection: Connection, each: ArchivedObject, dataset: str) -> int:
     )
     known = {(symbol, day): (rows, digest) for symbol, day, rows, digest in connection.execute(statement)}
     changed = [
-        {
-            "dataset": dataset,
-            "exchange": each.exchange,
-            "symbol": one.symbol,
-            "interval": each.interval,
-            "day": date.fromisoformat(one.day),
-            "rows": one.rows,
-            "sha256": one.sha256,
-            "archive_receipt_id": number,
-        }
+        one
         for one in sorted(each.series, key=lambda one: (one.symbol, one.day))
         if known.get((one.symbol, date.fromisoformat(one.day))) != (one.rows, one.sha256)
     ]
-    for at in range(0, len(changed), _PIECE):
-        _upsert(connection, archive_series, changed[at : at + _PIECE])
+    if changed:
+        # Not by SQLAlchemy: a month of 240 symbols has 44,640 series-days, which took it 13 s to write out.
+        rows = pa.table(
+            {
+                "symbol": pa.array([one.symbol for one in changed], pa.string()),
+                "day": pa.array([date.fromisoformat(one.day) for one in changed], pa.date32()),
+                "rows": pa.array([one.rows for one in changed], pa.int64()),
+                "sha256": pa.array([one.sha256 for one in changed], pa.string()),
+            }
+        )
+        constants: dict[str, int | str] = {
+            "dataset": dataset,
+            "exchange": each.exchange,
+            "interval": each.interval,
+            "archive_receipt_id": number,
+        }
+        replace_rows(connection, archive_series.name, rows, constants, f"entering what {each.uri} holds")
     return len(changed)
 
 

@@ -1,8 +1,6 @@
 -- The funding settlements of one symbol in a month that leaves, as departing_ohlcv has bars; NULL is an empty field.
--- Sorted by rate type first, as the canonical order has them: a hundred rows or two.
-SELECT CONCAT_WS(',',
+SELECT CONCAT_WS(',', %(place)s,
   CONCAT('"', REPLACE(rate_type, '"', '""'), '"'), ts, exchange_ts, rate,
   IFNULL(interval_hours, ''), IFNULL(mark_price, ''), source)
 FROM {rows}
 WHERE symbol = %(symbol)s AND ts >= %(first)s AND ts < %(last)s AND exchange = %(exchange)s
-ORDER BY rate_type, ts
