@@ -86,10 +86,10 @@ def test_a_month_that_cannot_be_proved_is_red_and_the_others_leave(
     truth = fill(installed, intervals="1h")
     step = leave.prove
 
-    def failing(rt: Any, rows: Any, dataset: Dataset, month: Any, *, since_ms: int) -> Any:
+    def failing(rt: Any, rows: Any, dataset: Dataset, month: Any, *rest: Any, **more: Any) -> Any:
         if month == JULY:
             raise StorageError("the object store is away")
-        return step(rt, rows, dataset, month, since_ms=since_ms)
+        return step(rt, rows, dataset, month, *rest, **more)
 
     monkeypatch.setattr(leave, "prove", failing)
     red = states(run_dag())

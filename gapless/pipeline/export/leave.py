@@ -251,18 +251,19 @@ def _verify(rt: Runtime, rows: MonthRows, export: MonthExport, watch: Watch) -> 
     began = time.monotonic()
     errors: tuple[Failure, ...] = ()
     damaged: frozenset[str] = frozenset()
+    series = rows.series()
     for last in (False, True):
         watch.say(f"{export.dataset} {export.month}: reading the lake back")
         try:
-            proof = prove(rt, rows, export.dataset, export.month, since_ms=export.begun_ms)
-            lacking = {key: count for key, count in rows.series().items() if key in set(proof.lacking)}
+            proof = prove(rt, rows, export.dataset, export.month, series, since_ms=export.begun_ms)
+            lacking = {key: series[key] for key in proof.lacking}
             if not lacking:
                 break
         except Damaged as error:
             if last:
                 raise
             errors += (_mending(rt, export, error, watch),)
-            damaged, lacking = frozenset({error.uri}), rows.series()
+            damaged, lacking = frozenset({error.uri}), series
         if last:
             names = ", ".join(" ".join(key[1:]).strip() for key in sorted(lacking)[:3])
             raise StorageError(
@@ -276,9 +277,8 @@ def _verify(rt: Runtime, rows: MonthRows, export: MonthExport, watch: Watch) -> 
     verified = replace(
         export,
         state=VERIFIED,
-        mark=str(rows.mark()),
         rows=proof.rows,
-        series=len(rows.series()),
+        series=len(series),
         beside=proof.beside,
         outranked=proof.outranked,
         bytes=sum(each.bytes for contents in proof.contents for each in contents.objects),

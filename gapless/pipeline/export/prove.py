@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
@@ -30,7 +31,7 @@ class Proof:
     Attributes:
         contents: the month's objects as they were read back, one entry an interval.
         totals: of every series that the lake holds of the month.
-        rows: how many the server holds.
+        held: of every series that the server holds, in the same snapshot.
         beside: rows of these series that the lake holds and the server does not.
         outranked: rows of which the lake keeps a better source's word, or a later one.
         lacking: series of which a row is not in the lake, or not as it should be.
@@ -38,32 +39,48 @@ class Proof:
 
     contents: tuple[MonthContents, ...]
     totals: Mapping[SeriesKey, SeriesTotals]
-    rows: int
+    held: Mapping[SeriesKey, SeriesTotals]
     beside: int
     outranked: int
     lacking: tuple[SeriesKey, ...]
 
+    @property
+    def rows(self) -> int:
+        """How many rows the server holds."""
+        return sum(totals.rows for totals in self.held.values())
 
-def prove(rt: Runtime, rows: MonthRows, dataset: Dataset, month: Month, *, since_ms: int) -> Proof:
+
+def prove(
+    rt: Runtime,
+    rows: MonthRows,
+    dataset: Dataset,
+    month: Month,
+    series: Collection[SeriesKey],
+    *,
+    since_ms: int,
+) -> Proof:
     """Read the month's objects back from the store and hold them against the server's own sums of the same snapshot.
 
     A series whose count, bounds and exact sums are the same is proved. One that differs is read from both and compared
     row by row: the lake may hold more, know better, or have been told of a later value.
 
     Args:
+        series: those that the server holds.
         since_ms: when the export began. A value that was restated since is the lake's to say.
 
     Raises:
         Damaged: an object of the lake cannot be read; `uri` says which.
         StorageError: a store is away.
     """
-    held = rows.totals()
     lake: dict[SeriesKey, SeriesTotals] = {}
     contents = []
-    for lake_month in lake_months(dataset, month, held):
-        found = rt.lake.read_back(lake_month)
-        contents.append(found)
-        lake.update(found.totals)
+    with ThreadPoolExecutor(1, "totals") as server:
+        adding = server.submit(rows.totals)  # the server adds up while the lake is read
+        for lake_month in lake_months(dataset, month, series):
+            found = rt.lake.read_back(lake_month)
+            contents.append(found)
+            lake.update(found.totals)
+        held = adding.result()
     beside = outranked = 0
     lacking = []
     for key in disagreeing(held, lake):
@@ -71,8 +88,7 @@ def prove(rt: Runtime, rows: MonthRows, dataset: Dataset, month: Month, *, since
         beside, outranked = beside + settled.beside, outranked + settled.outranked
         if not settled.whole:
             lacking.append(key)
-    total = sum(totals.rows for totals in held.values())
-    return Proof(tuple(contents), lake, total, beside, outranked, tuple(lacking))
+    return Proof(tuple(contents), lake, held, beside, outranked, tuple(lacking))
 
 
 @dataclass(frozen=True, slots=True)

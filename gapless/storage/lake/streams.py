@@ -10,7 +10,7 @@ import pyarrow as pa
 from gapless.domain.datasets import Shape
 from gapless.storage.lake.merge import Merged, merge_rows, refuse_shrinking
 
-RUN_ROWS = 65_536
+RUN_ROWS = 32_768
 """About how many rows a run holds: more when one symbol alone has more."""
 
 

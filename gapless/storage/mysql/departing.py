@@ -146,7 +146,7 @@ class MonthRows:
     ) -> Iterator[pa.Table]:
         """Rows of some symbols with `ts` in the window, whole symbols in each piece, none of them empty.
 
-        Two threads read and parse ahead, two pieces at most.
+        One piece is read and parsed ahead.
 
         Args:
             symbols: those wanted, in any order; they come in that of their UTF-8, each with its rows by label and `ts`.

@@ -1,4 +1,4 @@
-"""Stored rows in canonical order, symbol by symbol, in pieces that two threads read and parse ahead."""
+"""Stored rows in canonical order, symbol by symbol, in pieces that are read and parsed ahead."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from gapless.storage.mysql.reader import parse_lines
 from gapless.storage.mysql.sql import query
 
 PIECE_ROWS = 32_768
-_AHEAD = 2
+_AHEAD = 1
 _FETCH_ROWS = 20_000
 _TIME_BITS = 34
 _TOGETHER = 64
@@ -39,8 +39,8 @@ def read_pieces(
 ) -> Iterator[pa.Table]:
     """Tables of the shape's schema, of about `PIECE_ROWS` rows each, none empty, one symbol never divided.
 
-    One thread reads lines, another parses them, two pieces ahead at most: the server, the reader and whoever takes the
-    pieces work side by side. Left before its end it leaves nothing unread on the connection.
+    One thread reads lines, another parses them, one piece ahead: the server, the reader and whoever takes the pieces
+    work side by side. Left before its end it leaves nothing unread on the connection.
 
     Args:
         raw: the driver's connection, which is nobody else's meanwhile.
