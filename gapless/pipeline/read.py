@@ -21,10 +21,10 @@ from gapless.pipeline.holes import holes_of
 from gapless.pipeline.runtime import EXCHANGE, Runtime
 from gapless.storage.mysql.archive import read_archive_span
 from gapless.storage.mysql.days import table_months
-from gapless.storage.mysql.reader import read_stored
+from gapless.storage.mysql.pieces import read_plain
 from gapless.storage.mysql.span import read_span
 
-_READERS = 2
+_READERS = 3
 """Months that are read at the same time: while the server writes text for one, the other is parsed or decoded."""
 
 
@@ -64,7 +64,7 @@ def read_apart(
 def iter_everywhere(
     rt: Runtime, dataset: Dataset, symbols: Collection[str], intervals: Iterable[Interval] | None, window: Window
 ) -> Iterator[pa.Table]:
-    """`read_everywhere` a month at a time, oldest first; months without any are left out. Memory: four months.
+    """`read_everywhere` a month at a time, oldest first; months without any are left out. Memory: five months.
 
     Raises:
         StorageError: MySQL or the lake is away, or an object of the lake is damaged.
@@ -207,11 +207,7 @@ def _both(rt: Runtime, asked: _Asked, window: Window, hot: pa.Table | None) -> t
 
 
 def _hot(rt: Runtime, asked: _Asked, window: Window) -> pa.Table:
-    spans = [(str(interval or ""), window.start_ms, window.end_ms) for interval in asked.intervals]
-    names = asked.symbols
-    what = f"reading {asked.dataset} of {', '.join(names[:3])}{' ...' if len(names) > 3 else ''} {window}"
-    stored = rt.db.run(what, lambda connection: read_stored(connection, asked.shape, EXCHANGE, names, spans))
-    return stored.select(asked.shape.schema.names)
+    return read_plain(rt.db, asked.shape, EXCHANGE, asked.symbols, asked.intervals, window)
 
 
 def _cold(rt: Runtime, dataset: Dataset, symbols: Sequence[str], interval: Interval | None, window: Window) -> pa.Table:
