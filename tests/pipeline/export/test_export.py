@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from decimal import Decimal
+from pathlib import Path
 
+import pyarrow as pa
 import pytest
 
 from gapless.domain.datasets import Dataset
+from gapless.domain.interval import Interval
 from gapless.domain.window import Window
 from gapless.errors import ConfigError
 from gapless.pipeline.export import plan_export
@@ -107,8 +111,6 @@ def test_what_the_lake_knows_better_stays_and_is_on_record(installation: Install
     """MySQL has the archive's word of a bar, the lake REST's: the archive's is refused, and may leave all the same."""
     fill(installation, intervals="1h")
     with installation.open() as rt:
-        from gapless.domain.interval import Interval
-
         day = Window.of("2026-07-30", "2026-07-31")
         bars = rt.lake.read(day, symbols=["BTC/USDT"], intervals=[Interval.H1], exchange="binance")
         assert bars.num_rows == 0
@@ -224,6 +226,34 @@ def test_the_next_backfill_of_a_month_that_left_asks_for_nothing(installation: I
     export(installation)
     again = installation.backfill(*DAYS, symbols=",".join(SYMBOLS), intervals="1h")
     assert (again.rows_loaded, again.bars_present, again.gap_bars) == (0, again.bars_expected, 0)
+
+
+def test_late_knowledge_replaces_the_day_in_the_lake_and_the_old_object_is_kept(installation: Installation) -> None:
+    """`gaps --fill` over a month that left: a value that differs, and a hole, are put right where they lie now."""
+    truth = fill(installation)
+    export(installation)
+    with installation.open() as rt:
+        hour = Window.of("2026-07-30T05:00", "2026-07-30T06:00")
+        [bar] = [rt.lake.read(hour, symbols=["BTC/USDT"], intervals=[Interval.M15], exchange="binance").slice(0, 1)]
+        other = pa.array([1 + bar["trades"][0].as_py()], pa.uint32())
+        place = bar.schema.names.index("trades")
+        rt.lake.write(bar.set_column(place, bar.schema.field(place), other))
+        rt.lake.remove(
+            rt.lake.read(hour, symbols=[SYMBOLS[1]], intervals=[Interval.M15], exchange="binance").slice(2, 1)
+        )
+    assert everything(installation) != truth
+    before = {path.name: path.read_bytes() for path in installation.lake.glob("ohlcv/*2026-07-30*")}
+    symbols = ",".join(SYMBOLS)
+    status, report, told = installation.command(
+        "gaps", "--start", DAYS[0], "--end", DAYS[1], "--symbols", symbols, "--intervals", "15m", "--fill"
+    )
+    assert (status, report["filled"], report["failed"]) == (0, 1, 0), told
+    assert everything(installation) == truth
+    assert installation.rows("SELECT COUNT(*) FROM ohlcv WHERE ts < '2026-08-01'") == [(0,)]
+    kept = [path.read_bytes() for path in installation.lake.glob("_superseded/ohlcv/*")]
+    assert set(before.values()) <= set(kept)
+    for uri, digest in installation.rows("SELECT uri, sha256 FROM archive_receipt WHERE period_start < '2026-08-01'"):
+        assert hashlib.sha256(Path(uri.removeprefix("file://")).read_bytes()).hexdigest() == digest
 
 
 def test_a_restored_month_is_mysqls_again_until_it_leaves(installation: Installation) -> None:
