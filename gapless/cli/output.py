@@ -37,7 +37,7 @@ def facts_table(facts: Mapping[str, object]) -> Table:
     """Names and values, a row each."""
     table = Table(show_header=False)
     table.add_column(justify="left")
-    table.add_column(justify="right")
+    table.add_column(justify="right", overflow="fold")  # digests and addresses are there to be copied
     for name, value in facts.items():
         table.add_row(name, _readable(value))
     return table

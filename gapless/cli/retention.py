@@ -73,9 +73,11 @@ def _print_totals(report: RetentionReport) -> None:
         table.add_row(zone.zone, days, f"{zone.objects:,}", f"{zone.bytes:,}", f"{zone.held:,}", oldest)
     Console().print(table)
     for month in report.exports:
-        held = f", held in MySQL until {month.hold_until}" if month.hold_until else ""
-        last = f", last export: {month.state}" if month.state else ""
-        print(f"the next export takes {month.table} {month.month}{last}{held}")
+        name = f"{month.table} {month.month}"
+        if month.hold_until:
+            print(f"{name} was brought back and stays in MySQL until {month.hold_until}")
+        else:
+            print(f"the next export takes {name}" + (f" (the last one: {month.state})" if month.state else ""))
     for hour in report.overdue:
         print(
             f"overdue: {hour.kind} {hour.exchange} {hour.hour} is spooled for {hour.hours_waiting} h and not published:"

@@ -99,22 +99,19 @@ def report(context: Mapping[str, Any], planned: Any, dropped: Any) -> Any:
     Raises:
         AirflowFailException: with what is wrong.
     """
-    from rich.console import Console
-    from rich.table import Table
-
     from gapless.pipeline.export.request import DueMonth, ExportReport
 
     if planned is None:
         raise AirflowFailException("Nothing was exported: the log of plan says why.")
     due = all_from_xcom(planned, DueMonth)
     found = [from_xcom(each["report"], ExportReport) for each in all_from_xcom(dropped, dict[str, Any])]
-    table = Table(title=f"{len(found)} of {len(due)} months", title_justify="left")
-    for name in ("table", "month", "rows", "bytes", "files", "seconds", "receipt", "digest"):
-        table.add_column(name, no_wrap=name != "digest", justify="right" if name in ("rows", "bytes") else "left")
+    # Plain lines: digests are there to be searched for, and a drawn table would cut them.
+    print(f"{len(found)} of {len(due)} months")
     for each in found:
-        numbers = (f"{each.rows:,}", f"{each.bytes:,}", f"{each.files:,}", f"{each.seconds:,.1f}")
-        table.add_row(each.dataset, each.month, *numbers, each.receipt, each.digest)
-    Console(width=200).print(table)
+        print(
+            f"  {each.dataset} {each.month}: {each.rows:,} rows, {each.bytes:,} bytes in {each.files:,} objects,"
+            f" {each.seconds:,.1f} s; receipt {each.receipt or '-'}, digest {each.digest or '-'}"
+        )
     reached = {(each.dataset, each.month) for each in found}
     lines = [f"not exported: {each}" for each in due if (each.dataset, each.month) not in reached]
     lines += [failure_line(error) for each in found for error in each.errors]

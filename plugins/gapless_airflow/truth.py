@@ -146,7 +146,7 @@ def completeness(context: Mapping[str, Any]) -> list[Any]:
 
     with step(context) as runtime:
         rows = record_completeness(runtime, link=link(context))
-        Console().print(months_table(rows, runtime.settings.missing_allowed_percent))
+        Console(width=140).print(months_table(rows, runtime.settings.missing_allowed_percent))
     return [to_xcom(row) for row in rows]
 
 

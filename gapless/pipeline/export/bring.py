@@ -108,17 +108,21 @@ def bring(
                 mend=uri in damaged,
             )
 
+    def told(receipt: ObjectReceipt | None) -> int:
+        more = _entered(rt, dataset, receipt, found)
+        if more:
+            watch.rows(done + more, total)
+        return more
+
     with ThreadPoolExecutor(_WRITERS, "bring") as pool:
         running: deque[Future[ObjectReceipt | None]] = deque()
         try:
             for pair in _arrivals(rt, dataset, month, series):
                 running.append(pool.submit(one, *pair))
                 if len(running) > _WRITERS:
-                    done += _entered(rt, dataset, running.popleft().result(), found)
-                    watch.rows(done, total)
+                    done += told(running.popleft().result())
             while running:
-                done += _entered(rt, dataset, running.popleft().result(), found)
-                watch.rows(done, total)
+                done += told(running.popleft().result())
         except BaseException:
             for future in running:
                 future.cancel()
