@@ -22,9 +22,9 @@ from gapless.storage.mysql.reader import parse_lines
 from gapless.storage.mysql.server import MySql
 from gapless.storage.mysql.sql import query
 
-PIECE_ROWS = 32_768
+PIECE_ROWS = 16_384
 _AHEAD = 1
-_FETCH_ROWS = 20_000
+_FETCH_ROWS = 5_000
 _TIME_BITS = 34
 _TOGETHER = 64
 """Symbols in one question, at most: a server's parser has its limits."""
