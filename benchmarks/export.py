@@ -48,7 +48,7 @@ CURSOR_ROWS = 50_000
 
 FLOOR_SPEED = 2.0
 FLOOR_VERIFY = 0.7
-FLOOR_BYTES = 512 * 1024**2
+FLOOR_BYTES = 512 * 1000**2
 FLOOR_SIZE = 0.25
 
 NAMES = [name for name in OHLCV.names if name not in ("exchange", "source")]
