@@ -33,7 +33,7 @@ from gapless.storage.lake import BarLake, FileLocks, ObjectStore, layout
 from gapless.storage.lake.files import FileStore
 from gapless.storage.lake.superseded import superseded_key
 from gapless.storage.mysql import Draft, MySql, Scope, load_bars
-from gapless.storage.mysql.exports import COPYING, DROPPED, RESTORED, MonthExport, put_export
+from gapless.storage.mysql.exports import COPYING, RESTORED, VERIFIED, MonthExport, put_export
 from gapless.storage.mysql.manifest import ManifestRow, put_manifest
 from gapless.storage.mysql.partitions import Month
 from gapless.storage.mysql.receipts import mark_archived
@@ -153,7 +153,7 @@ def furnish(house: House) -> tuple[set[str], set[str]]:
         house.put("trades/binance-2026-01-01T00.00.parquet", days=3000),
         house.put("_meta/origin.json", days=3000, data=b'{"origin":"binance"}\n'),
     }
-    put_export(house.db, MonthExport(Dataset.OHLCV, Month(2026, 6), 1, DROPPED, NOW))
+    put_export(house.db, MonthExport(Dataset.OHLCV, Month(2026, 6), 1, VERIFIED, NOW))
     put_export(house.db, MonthExport(Dataset.OHLCV, Month(2026, 5), 1, COPYING, NOW))
     put_manifest(house.db, [archived(1, "loaded"), archived(2, "rejected")])
     return going, staying

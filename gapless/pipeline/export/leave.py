@@ -80,8 +80,11 @@ def copy_month(rt: Runtime, dataset: Dataset, month: Month, watch: Watch, *, ver
         mark = rows.mark()
         if mark.rows == 0:
             return Step(None)
-        copied = _copy(rt, rows, _begin(rt, dataset, month, mark), mark, watch)
-        return _after(copied, _verify(rt, rows, copied[0], watch)) if verify else Step(*copied, copied[0].written)
+        series = rows.series()
+        copied = _copy(rt, rows, series, _begin(rt, dataset, month, mark), mark, watch)
+        return (
+            _after(copied, _verify(rt, rows, series, copied[0], watch)) if verify else Step(*copied, copied[0].written)
+        )
 
 
 def take_out(rt: Runtime, dataset: Dataset, month: Month, watch: Watch) -> Step:
@@ -131,7 +134,7 @@ def prove_twin(rt: Runtime, leaving: Leaving, watch: Watch) -> Step:
             export = _begin(rt, leaving.dataset, leaving.month, mark)
         export = replace(export, state=LEAVING, mark=str(mark), rows=mark.rows)
         put_export(rt.db, export)
-        return _after((export, ()), _verify(rt, rows, export, watch), already=export.written)
+        return _after((export, ()), _verify(rt, rows, rows.series(), export, watch), already=export.written)
 
 
 def let_go(rt: Runtime, dataset: Dataset, month: Month) -> MonthExport | None:
@@ -198,9 +201,10 @@ def _begin(rt: Runtime, dataset: Dataset, month: Month, mark: Mark) -> MonthExpo
     return MonthExport(dataset, month, number, COPYING, begun_ms, rows=mark.rows)
 
 
-def _copy(rt: Runtime, rows: MonthRows, export: MonthExport, mark: Mark, watch: Watch) -> _Done:
+def _copy(
+    rt: Runtime, rows: MonthRows, series: Mapping[SeriesKey, int], export: MonthExport, mark: Mark, watch: Watch
+) -> _Done:
     began = time.monotonic()
-    series = rows.series()
     watch.say(f"{export.dataset} {export.month}: {export.rows:,} rows of {len(series):,} series to the lake")
     size = month_bytes(rt.db, str(export.dataset), export.month.partition)
     export = replace(export, series=len(series), table_bytes=size)
@@ -246,12 +250,11 @@ def _mending(rt: Runtime, export: MonthExport, error: Damaged, watch: Watch) -> 
     return Failure("", "", f"{export.dataset} {export.month}", "damaged", message)
 
 
-def _verify(rt: Runtime, rows: MonthRows, export: MonthExport, watch: Watch) -> _Done:
+def _verify(rt: Runtime, rows: MonthRows, series: Mapping[SeriesKey, int], export: MonthExport, watch: Watch) -> _Done:
     """Prove, bring what lacks once more, prove again; the manifest, then the receipt."""
     began = time.monotonic()
     errors: tuple[Failure, ...] = ()
     damaged: frozenset[str] = frozenset()
-    series = rows.series()
     for last in (False, True):
         watch.say(f"{export.dataset} {export.month}: reading the lake back")
         try:
@@ -263,7 +266,7 @@ def _verify(rt: Runtime, rows: MonthRows, export: MonthExport, watch: Watch) -> 
             if last:
                 raise
             errors += (_mending(rt, export, error, watch),)
-            damaged, lacking = frozenset({error.uri}), series
+            damaged, lacking = frozenset({error.uri}), dict(series)
         if last:
             names = ", ".join(" ".join(key[1:]).strip() for key in sorted(lacking)[:3])
             raise StorageError(

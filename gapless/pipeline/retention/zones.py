@@ -15,9 +15,9 @@ from gapless.pipeline.runtime import Runtime
 from gapless.storage.lake import ObjectStore, Stat, layout, uri_of
 from gapless.storage.lake.book_zone import sweep_books
 from gapless.storage.lake.reports import old_reports
-from gapless.storage.lake.superseded import original_key, sweep_superseded
+from gapless.storage.lake.superseded import old_superseded, original_key
 from gapless.storage.lake.zones import WORK_KEPT_MS, delete, list_raw, list_refused, old_work
-from gapless.storage.mysql.exports import DROPPED, RESTORED, read_exports
+from gapless.storage.mysql.exports import COPYING, LEAVING, read_exports
 from gapless.storage.mysql.manifest import loaded_since
 from gapless.storage.mysql.partitions import Month
 from gapless.storage.mysql.receipts import load_states
@@ -118,9 +118,9 @@ def _superseded(rt: Runtime, now_ms: int, days: int, apply: bool) -> Iterator[Ou
     """Earlier versions of objects; those of a month whose export is not over stay until it is."""
     store = rt.lake.store
     unfinished = {
-        (export.dataset, export.month) for export in read_exports(rt.db) if export.state not in (DROPPED, RESTORED)
+        (export.dataset, export.month) for export in read_exports(rt.db) if export.state in (COPYING, LEAVING)
     }
-    for stat in sweep_superseded(store, now_ms, days, dry=True):
+    for stat in old_superseded(store, now_ms, days):
         live = layout.parse_key(original_key(stat.key) or "")
         held = live is not None and (live.dataset, Month.of_ms(live.period_start_ms)) in unfinished
         if not held and apply:

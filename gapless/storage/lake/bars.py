@@ -12,7 +12,7 @@ from gapless.domain.datasets import SHAPES, Dataset, Shape
 from gapless.domain.interval import Interval
 from gapless.domain.window import Window
 from gapless.errors import StorageError, ValidationError
-from gapless.storage.lake import layout, manifests, reports, superseded, zones
+from gapless.storage.lake import layout, manifests, reports, zones
 from gapless.storage.lake.arriving import Arrival, arrivals_of, bring
 from gapless.storage.lake.cutting import months_of, parts_of, usual_form
 from gapless.storage.lake.forms import Forms
@@ -173,22 +173,6 @@ class BarLake:
     def put_manifest(self, dataset: Dataset, month_ms: int, round_: int, data: bytes) -> str:
         """See `manifests.put_manifest`."""
         return manifests.put_manifest(self.store, dataset, month_ms, round_, data)
-
-    def get_manifest(self, dataset: Dataset, month_ms: int, round_: int) -> bytes:
-        """See `manifests.get_manifest`."""
-        return manifests.get_manifest(self.store, dataset, month_ms, round_)
-
-    def list_manifests(self, dataset: Dataset | None = None) -> Iterator[Stat]:
-        """See `manifests.list_manifests`."""
-        return manifests.list_manifests(self.store, dataset)
-
-    def list_superseded(self) -> Iterator[Stat]:
-        """See `superseded.list_superseded`."""
-        return superseded.list_superseded(self.store)
-
-    def sweep_superseded(self, now_ms: int, days: int, *, dry: bool = False) -> list[Stat]:
-        """See `superseded.sweep_superseded`."""
-        return superseded.sweep_superseded(self.store, now_ms, days, dry=dry)
 
     def remove(self, keys: pa.Table, *, dataset: Dataset = Dataset.OHLCV) -> list[ObjectReceipt]:
         """Take rows out of the lake: those whose key columns are given. For rows that the exchange denies.

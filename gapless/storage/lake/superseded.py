@@ -60,20 +60,16 @@ def list_superseded(store: ObjectStore) -> Iterator[Stat]:
     return (stat for stat in store.list(PREFIX) if original_key(stat.key) is not None)
 
 
-def sweep_superseded(store: ObjectStore, now_ms: int, days: int, *, dry: bool = False) -> list[Stat]:
-    """Remove versions that were kept for so many days; which.
+def old_superseded(store: ObjectStore, now_ms: int, days: int) -> list[Stat]:
+    """The versions that were kept for so many days; nothing is removed.
 
     Args:
         now_ms: compared with the store's own times of writing.
-        dry: only say which.
 
     Raises:
         ConfigError: less than one day.
-        StorageError: the store did not do it.
+        StorageError: the store is away.
     """
     if days < 1:
         raise ConfigError(f"superseded objects kept for {days} days: write 1 or more")
-    old = [stat for stat in list_superseded(store) if stat.modified_ms <= now_ms - days * DAY_MS]
-    for stat in () if dry else old:
-        store.delete(stat.key)
-    return old
+    return [stat for stat in list_superseded(store) if stat.modified_ms <= now_ms - days * DAY_MS]

@@ -25,6 +25,7 @@ from gapless.storage.lake.locks import FileLocks
 from gapless.storage.lake.merge import merge_rows
 from gapless.storage.lake.objects import Damaged, ObjectStore
 from gapless.storage.lake.rewriting import ObjectReceipt
+from gapless.storage.lake.superseded import list_superseded
 from tests.bars import bars
 from tests.storage.lake.full_disk import no_file_beyond
 from tests.storage.lake.rows import funding, metrics
@@ -247,7 +248,7 @@ def test_a_damaged_object_is_named_and_made_anew_in_one_stroke(lake: BarLake, tm
     assert healed is not None
     assert (healed.written, healed.sha256) == (True, first.sha256)
     assert lake.store.get(first.key) == data
-    [kept] = lake.list_superseded()
+    [kept] = list_superseded(lake.store)
     assert lake.store.get(kept.key) == bad
     again = brought(lake, tmp_path / "spool", arrival, *parts, known=first.sha256, mend=True)
     assert again is not None

@@ -21,8 +21,9 @@ from gapless.storage.lake import open_lake, superseded
 from gapless.storage.lake.bars import BarLake
 from gapless.storage.lake.files import FileStore
 from gapless.storage.lake.locks import FileLocks
+from gapless.storage.lake.manifests import get_manifest, list_manifests
 from gapless.storage.lake.objects import ObjectStore, Stat
-from gapless.storage.lake.superseded import list_superseded, original_key, sweep_superseded
+from gapless.storage.lake.superseded import list_superseded, old_superseded, original_key
 from tests.bars import bars
 from tests.fixtures.s3 import S3Server
 from tests.storage.lake.front import Front
@@ -56,7 +57,7 @@ def copy_of(data: bytes, key: str = KEY) -> str:
 
 
 def kept(lake: BarLake) -> list[str]:
-    return [stat.key for stat in lake.list_superseded()]
+    return [stat.key for stat in list_superseded(lake.store)]
 
 
 def everything(lake: BarLake) -> pa.Table:
@@ -220,21 +221,19 @@ def test_killed_between_copy_and_replacement_nothing_is_lost(tmp_path: Path) -> 
         assert lying(folder) == final
 
 
-def test_kept_objects_go_after_their_days_and_nothing_else_goes(lake: BarLake) -> None:
+def test_kept_objects_have_outlived_their_days_and_nothing_else_has(lake: BarLake) -> None:
     lake.write(july())
     lake.write(july(seed=2))
     by_hand = "_superseded/ohlcv/binance-1m-2026-07.07.parquet"  # moved there by an operator: his to remove
     lake.store.put(by_hand, b"rows")
     (copy,) = list_superseded(lake.store)
     end_ms = copy.modified_ms + 30 * DAY_MS
-    assert lake.sweep_superseded(end_ms - 1, 30) == []
-    assert [stat.key for stat in lake.sweep_superseded(end_ms, 30, dry=True)] == [copy.key]
-    assert [stat.key for stat in list_superseded(lake.store)] == [copy.key]
-    assert [stat.key for stat in sweep_superseded(lake.store, end_ms, 30)] == [copy.key]
-    assert [stat.key for stat in lake.store.list("_superseded/")] == [by_hand]
+    assert old_superseded(lake.store, end_ms - 1, 30) == []
+    assert [stat.key for stat in old_superseded(lake.store, end_ms, 30)] == [copy.key]
+    assert {stat.key for stat in lake.store.list("_superseded/")} == {by_hand, copy.key}
     assert everything(lake).equals(july(seed=2))
     with pytest.raises(ConfigError, match="write 1 or more"):
-        lake.sweep_superseded(end_ms, 0)
+        old_superseded(lake.store, end_ms, 0)
 
 
 def test_manifests_are_kept_by_month_and_round(lake: BarLake) -> None:
@@ -245,14 +244,14 @@ def test_manifests_are_kept_by_month_and_round(lake: BarLake) -> None:
     lake.put_manifest(Dataset.OHLCV, month, 2, b"{}")
     lake.put_manifest(Dataset.FUNDING, month, 1, b"{}")
     lake.store.put("manifests/ohlcv/notes.txt", b"")
-    assert lake.get_manifest(Dataset.OHLCV, month, 1) == b'{"rows": 2}'
-    assert [stat.key for stat in lake.list_manifests(Dataset.OHLCV)] == [
+    assert get_manifest(lake.store, Dataset.OHLCV, month, 1) == b'{"rows": 2}'
+    assert [stat.key for stat in list_manifests(lake.store, Dataset.OHLCV)] == [
         "manifests/ohlcv/2026-07.1.json",
         "manifests/ohlcv/2026-07.2.json",
     ]
-    assert len(list(lake.list_manifests())) == 3
+    assert len(list(list_manifests(lake.store))) == 3
     with pytest.raises(NotFound, match=r"2026-07\.3\.json is not there"):
-        lake.get_manifest(Dataset.OHLCV, month, 3)
+        get_manifest(lake.store, Dataset.OHLCV, month, 3)
     for at, round_ in ((month + 1, 1), (month, 0)):
         with pytest.raises(ConfigError, match="not a manifest"):
             lake.put_manifest(Dataset.OHLCV, at, round_, b"{}")
