@@ -64,6 +64,8 @@ class Settings(BaseSettings):
     storage_patience_s: float = Field(default=120.0, ge=0)
     """How long MySQL or the object store may be away, while it is retried with backoff, before work on it gives up."""
     budget_share: float = Field(default=0.8, gt=0, le=1)
+    exchanges_file: Path = Field(default_factory=lambda: include_dir() / "exchanges.yaml")
+    """How the live sidecar behaves."""
     symbols_file: Path = Field(default_factory=lambda: include_dir() / "symbols.yaml")
     quality_file: Path = Field(default_factory=lambda: include_dir() / "quality.yaml")
     """The thresholds of the daily rules."""
@@ -162,6 +164,10 @@ class Settings(BaseSettings):
     def rest_url(self, market: Literal["spot", "um"] | str) -> str:
         """The REST base of a market, without a trailing slash."""
         return self.binance_spot_rest_url if market == "spot" else self.binance_um_rest_url
+
+    def ws_url(self, market: Literal["spot", "um"] | str) -> str:
+        """The WebSocket base of a market, without a route."""
+        return self.binance_spot_ws_url if market == "spot" else self.binance_um_ws_url
 
     @classmethod
     def settings_customise_sources(

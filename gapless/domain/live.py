@@ -58,7 +58,14 @@ class GapReason(StrEnum):
     TRIMMED = "trimmed"  # the Stream's bound removed entries that the archive had not taken
     RESTARTED = "restarted"  # Redis came back without what it had held
     GARBLED = "garbled"  # an entry that is none; kept beside the spool as it was
+    STARTED = "started"  # the writer began: nothing of before is its
+    STOPPED = "stopped"  # the writer ended in order: all it had is written
     RECONNECT = "reconnect"  # the writer's connection to the exchange was cut
+    ROLLOVER = "rollover"  # a connection was replaced by another while both ran: nothing is missing
+    SILENT = "silent"  # a stream that ought to speak did not, and was asked for again
+    HOLE = "hole"  # ids of the exchange are missing: what was sent was not received
+    RESYNC = "resync"  # a book was given up and is built anew
+    REDIS = "redis"  # Redis was away, or the writer's connection to it was cut
     SHED = "shed"  # the writer's own bound was reached
 
 
@@ -103,9 +110,12 @@ class GapEvent(msgspec.Struct, frozen=True, kw_only=True):
     Attributes:
         reason: a `GapReason`, or another word of the writer's.
         from_id, to_id: Stream ids; what is missing lies after the first and before the second. Empty: not known.
-        count: how many entries; -1 where nobody can know.
+        first, last: the exchange's ids of the first and the last that is missing (trade ids of trades, update ids of
+            depth, open times in ms of klines); empty where it numbers none, or nothing is missing.
+        count: how many entries; 0: a boundary at which nothing is missing; -1: nobody can know.
         at_ms: when it was noticed, UTC ms.
-        repaired: whether what is missing was brought again, by any way.
+        repaired: whether what is missing was brought again, by any way. A hole is told when it is noticed and again
+            when it is filled or given up; of events with the same `first` and `last` the later one counts.
         detail: a sentence for people.
     """
 
@@ -119,6 +129,8 @@ class GapEvent(msgspec.Struct, frozen=True, kw_only=True):
     at_ms: int
     repaired: bool = False
     detail: str = ""
+    first: str = ""
+    last: str = ""
 
 
 def stream_key(kind: Kind, exchange: str, symbol: str) -> str:
@@ -130,6 +142,16 @@ def stream_key(kind: Kind, exchange: str, symbol: str) -> str:
     key = f"{_PREFIX}{kind}.{exchange}.{symbol}"
     parse_stream_key(key)
     return key
+
+
+def last_key(kind: Kind, exchange: str, symbol: str, interval: str = "") -> str:
+    """The key of a Stream's newest entry: `last.trades.binance.BTC/USDT`; of klines `last.klines.1m.binance...`."""
+    return f"last.{kind}.{interval}.{exchange}.{symbol}" if interval else f"last.{kind}.{exchange}.{symbol}"
+
+
+def book_key(form: str, exchange: str, symbol: str) -> str:
+    """`book.top.binance.BTC/USDT`: the best levels; `book.full...`: all; `book.want...`: set by who wants all."""
+    return f"book.{form}.{exchange}.{symbol}"
 
 
 def parse_stream_key(key: str) -> StreamName:
@@ -208,12 +230,15 @@ def gap_of(stream_id: str, fields: Mapping[bytes, bytes]) -> GapEvent:
         at_ms=at_ms,
         repaired=_text(fields, b"repaired", where) == "1",
         detail=_text(fields, b"detail", where),
+        first=_text(fields, b"first", where) if b"first" in fields else "",
+        last=_text(fields, b"last", where) if b"last" in fields else "",
     )
 
 
 def _of_gap(gap: GapEvent, stream_id: str) -> Entry:
     payload = msgspec.json.encode(gap)
-    identity = f"{gap.kind}:{gap.reason}:{gap.from_id}:{gap.to_id}:{gap.at_ms}"
+    ids = f"{gap.first}:{gap.last}:{gap.from_id}:{gap.to_id}"
+    identity = f"{gap.kind}:{gap.reason}:{ids}:{gap.at_ms}:{int(gap.repaired)}"
     return Entry(Kind.GAPS, gap.exchange, gap.symbol, stream_id, gap.at_ms, gap.at_ms * 1_000_000, identity, payload)
 
 
