@@ -1,0 +1,1 @@
+"""One channel a stream of the exchange: its payloads decoded, put in order, each once, and handed on."""
