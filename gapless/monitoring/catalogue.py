@@ -1,7 +1,7 @@
 """The metrics that Gapless tells of itself: name, kind, labels, meaning. `docs/metrics.md` is this list, for readers.
 
 Labels name few things: markets, intervals, states, jobs, reasons; never a symbol, or a store of 600 instruments would
-make thousands of series of each metric.
+make thousands of series of each metric. What the live sidecar tells is in `live_catalogue`, with the one exception.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ class Kind(StrEnum):
     COUNTER = "counter"
     GAUGE = "gauge"
     UNKNOWN = "unknown"
+    HISTOGRAM = "histogram"
 
 
 @dataclass(frozen=True, slots=True)
