@@ -40,6 +40,7 @@ _COMMANDS = {
     "db": "db",
     "archive-streams": "archive_streams",
     "replica": "replica",
+    "stream": "stream",
 }
 
 

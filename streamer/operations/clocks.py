@@ -1,0 +1,131 @@
+"""Two clocks that must be watched: how late the event loop is, and how far the exchange's clock is from ours."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Mapping
+from typing import Protocol
+
+from gapless.domain.instrument import Market
+from gapless.errors import GaplessError
+from gapless.exchanges.binance.clock import ExchangeClock, TimeSample
+
+_BEAT_S = 0.05
+_BEATS_KEPT = 100
+_STUCK_S = 30.0
+
+
+class LoopWatch:
+    """How late the event loop ran what was due: every 50 ms it is asked, the last five seconds are kept.
+
+    Args:
+        on_stall: told how many seconds the loop stood still, when that was longer than `stall_s`.
+    """
+
+    def __init__(self, *, stall_s: float = 1.0, on_stall: Callable[[float], None] = lambda _: None) -> None:
+        self._late_ms = [0.0] * _BEATS_KEPT
+        self._at = 0
+        self._beat_s = time.monotonic()
+        self._stall_s = stall_s
+        self._on_stall = on_stall
+
+    @property
+    def lag_ms(self) -> float:
+        """The longest of the last five seconds."""
+        return max(self._late_ms)
+
+    @property
+    def turning(self) -> bool:
+        """Whether the watch itself has run lately."""
+        return time.monotonic() - self._beat_s < _STUCK_S
+
+    async def run(self) -> None:
+        """Watch until cancelled."""
+        loop = asyncio.get_running_loop()
+        while True:
+            due_s = loop.time() + _BEAT_S
+            await asyncio.sleep(_BEAT_S)
+            late_s = loop.time() - due_s
+            self._late_ms[self._at] = max(0.0, late_s * 1000)
+            self._at = (self._at + 1) % _BEATS_KEPT
+            self._beat_s = time.monotonic()
+            if late_s > self._stall_s:
+                self._on_stall(late_s)
+
+
+class OffsetEstimate:
+    """The host's offset to the exchange from the messages themselves, as an upper bound. Pure.
+
+    What a message is late (receipt minus the exchange's event time) is its way plus the offset, so the least of many
+    bounds the offset from above: a host ahead by more would have made every message later.
+    Two halves of a window are kept, so that the answer covers between one and two of them.
+    """
+
+    def __init__(self, window_ns: int = 60_000_000_000) -> None:
+        self._window_ns = window_ns
+        self._since_ns = 0
+        self._least: int | None = None
+        self._before: int | None = None
+
+    def take(self, event_ms: int, received_ns: int) -> None:
+        """One message; not each is needed."""
+        if received_ns - self._since_ns > self._window_ns:
+            twice = received_ns - self._since_ns > 2 * self._window_ns
+            self._before = None if twice else self._least
+            self._least, self._since_ns = None, received_ns
+        late = received_ns // 1_000_000 - event_ms
+        if self._least is None or late < self._least:
+            self._least = late
+
+    @property
+    def most_ms(self) -> int | None:
+        """The host is ahead of the exchange by at most this; None before the first message."""
+        known = [each for each in (self._least, self._before) if each is not None]
+        return min(known) if known else None
+
+
+class Clocked(Protocol):
+    """What is asked of a market's REST client here; `BinanceRest` is one."""
+
+    clock: ExchangeClock
+
+    async def server_time(self) -> TimeSample: ...
+
+
+class ClockWatch:
+    """Keeps the offset of this host's clock to each market's.
+
+    Args:
+        on_offset: told whenever it was read: the market, and by how many ms the host is ahead.
+    """
+
+    def __init__(
+        self,
+        rests: Mapping[Market, Clocked],
+        every_s: float,
+        *,
+        on_offset: Callable[[Market, int], None],
+        say: Callable[[str], None],
+    ) -> None:
+        self._rests = rests
+        self._every_s = every_s
+        self._on_offset = on_offset
+        self._say = say
+
+    async def run(self) -> None:
+        """Read all at once, and again every so often, until cancelled. One that does not answer is asked next time."""
+        failed: set[Market] = set()
+        while True:
+            for market, rest in self._rests.items():
+                try:
+                    await rest.server_time()
+                except GaplessError as error:
+                    if market not in failed:
+                        self._say(f"the clock of {market} cannot be read, the last offset stays: {error}")
+                    failed.add(market)
+                    continue
+                failed.discard(market)
+                if (offset_ms := rest.clock.host_offset_ms) is not None:
+                    self._on_offset(market, offset_ms)
+            await asyncio.sleep(self._every_s)
