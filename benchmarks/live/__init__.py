@@ -1,0 +1,1 @@
+"""Benchmarks of the live side: a feed of known content, a sender that is never the bottleneck, ours against others."""
