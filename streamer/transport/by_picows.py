@@ -84,6 +84,9 @@ class _PicowsWire(WSListener):
         read_ns = self._read_ns
         if not read_ns:
             read_ns = self._read_ns = time_ns()
+            if transport.is_close_frame_sent and not self._why:
+                # picows found a violation, said so to the peer, and parses on until its delayed hang-up (2.3.1).
+                self._on_message = _nobody
         if frame.last_in_buffer:
             self._read_ns = 0
         kind = frame.msg_type

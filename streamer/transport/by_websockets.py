@@ -74,6 +74,9 @@ class _Connection(ClientConnection):
         # One stamp a read: the frames of a batch came at once, and the last must not be dated by the work on the first.
         self.read_ns = time_ns()
         super().data_received(data)
+        # The library leaves it to the server to hang up. One that does not would keep the connection for ever.
+        if self.protocol.close_rcvd is not None or self.protocol.parser_exc is not None:
+            self.transport.close()
 
     def process_event(self, event: Any) -> None:
         if not isinstance(event, Frame):
