@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from gapless.config import Settings
-    from streamer.operations.request import StreamRequest
+    from streamer.operations.request import Library, StreamRequest
     from streamer.operations.settings_file import StreamerSettings
 
 SUMMARY = "stream books, trades and bars live into Redis"
@@ -100,7 +100,7 @@ def request_of(args: argparse.Namespace, settings: Settings, options: StreamerSe
     from streamer.operations.shards import Shard, parse_shard
 
     defaults = options.operations
-    top = defaults.top if args.top is None else args.top
+    top = options.books.top_levels if args.top is None else args.top
     if not 1 <= top <= 1_000:
         raise ConfigError(f"--top {top}: write 1 to 1000")
     port = defaults.port if args.port is None else args.port
@@ -115,13 +115,21 @@ def request_of(args: argparse.Namespace, settings: Settings, options: StreamerSe
         market=market,
         channels=parse_channels(args.channels if args.channels is not None else ",".join(defaults.channels)),
         intervals=tuple(map(str, parse_intervals(args.intervals or ",".join(defaults.intervals)))),
-        transport=args.transport or defaults.transport,
+        transport=_library(args.transport or options.transport.library),
         shard=parse_shard(args.shard) if args.shard else Shard(),
         top=top,
         books=not args.no_books,
         host=args.host or defaults.host,
         port=port,
     )
+
+
+def _library(name: str) -> Library:
+    from gapless.errors import ConfigError
+
+    if name not in ("picows", "websockets"):
+        raise ConfigError(f"transport.library {name}: write picows or websockets")
+    return "picows" if name == "picows" else "websockets"
 
 
 def _status(url: str, *, as_json: bool) -> int:

@@ -6,8 +6,6 @@ from typing import Annotated
 
 import msgspec
 
-from streamer.operations.request import Library
-
 Seconds = Annotated[float, msgspec.Meta(gt=0, le=86_400)]
 
 
@@ -18,10 +16,6 @@ class OperationsSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True
     """What is streamed of each instrument."""
     intervals: tuple[str, ...] = ("1m",)
     """Bars that are streamed; others come hourly."""
-    transport: Library = "picows"
-    """The WebSocket library: picows or websockets."""
-    top: Annotated[int, msgspec.Meta(ge=1, le=1_000)] = 20
-    """Levels a side of `book.top...`."""
     port: Annotated[int, msgspec.Meta(ge=0, le=65_535)] | None = 9465
     """Where health and metrics are answered; 0: any free port, null: nowhere."""
     host: str = "127.0.0.1"

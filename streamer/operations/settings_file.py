@@ -9,7 +9,10 @@ import msgspec
 import yaml
 
 from gapless.errors import ConfigError
+from streamer.books.settings import BookSettings
+from streamer.continuity.settings import ContinuitySettings
 from streamer.operations.settings import OperationsSettings
+from streamer.transport.settings import TransportSettings
 
 _WHERE = re.compile(r"^(?P<why>.*?) - at `\$\.?(?P<key>[^`]*)`$")
 _UNKNOWN = re.compile(r"contains unknown field `(?P<field>[^`]*)`")
@@ -32,6 +35,13 @@ class StreamerSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, 
     """Each part's settings; a section or a key that is left out has its default."""
 
     operations: OperationsSettings = OperationsSettings()
+    """What is streamed, and how the process is looked at."""
+    transport: TransportSettings = TransportSettings()
+    """WebSocket, whichever library speaks it."""
+    books: BookSettings = BookSettings()
+    """How books are built, kept, checked and published."""
+    continuity: ContinuitySettings = ContinuitySettings()
+    """How holes of trades and bars are found and filled."""
 
 
 def load_options(path: Path, *, named: bool = False) -> StreamerSettings:
