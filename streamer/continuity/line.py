@@ -6,33 +6,14 @@ and the trade goes on. Everything else is `irregular`. While trades wait behind 
 
 from __future__ import annotations
 
-from bisect import bisect_right
 from collections.abc import Callable, Iterable, Sequence
-from typing import Generic, NamedTuple, TypeVar
+from typing import Generic, TypeVar
 
+from streamer.continuity.holes import Hole, Lost, Range, cut, drop, first_of
 from streamer.continuity.settings import ContinuitySettings
 
 T = TypeVar("T")
 _DEFAULTS = ContinuitySettings()
-
-
-class Range(NamedTuple):
-    """Ids from `first` to `last`, both included."""
-
-    first: int
-    last: int
-
-    @property
-    def ids(self) -> int:
-        return self.last - self.first + 1
-
-
-class Lost(NamedTuple):
-    """Ids that a line gave up by itself, and why."""
-
-    first: int
-    last: int
-    why: str
 
 
 class Room:
@@ -45,22 +26,12 @@ class Room:
         self.used = 0
 
 
-class _Hole:
-    __slots__ = ("asked", "first", "last", "since_ns")
-
-    def __init__(self, first: int, last: int, since_ns: int = -1, asked: bool = False) -> None:
-        self.first = first
-        self.last = last
-        self.since_ns = since_ns  # when it was first looked at; -1: not yet
-        self.asked = asked
-
-
 class Line(Generic[T]):
     """The ids of one symbol, in order, each once.
 
     A missing id holds up what follows, within bounds of count, bytes and time. At a bound the oldest hole is
-    *deferred*: what waited behind it goes on, and its trades, when they come, follow at once, out of order. What is deferred, and
-    what is lost at the last bound, stands in `deferred` and `lost` until somebody takes it from there to tell it.
+    *deferred*: what waited behind it goes on, and its trades, when they come, follow at once, out of order. What is
+    deferred, and what is lost at the last bound, stands in `deferred` and `lost` until somebody takes and tells it.
 
     Args:
         settings: bounds and patience.
@@ -109,8 +80,8 @@ class Line(Generic[T]):
         self._settings = settings
         self._room = room if room is not None else Room(settings.room_bytes)
         self._weigh = weigh
-        self._holes: list[_Hole] = []  # what follows them waits; the first begins where emitting stopped
-        self._late: list[_Hole] = []  # deferred: all below what was emitted
+        self._holes: list[Hole] = []  # what follows them waits; the first begins where emitting stopped
+        self._late: list[Hole] = []  # deferred: all below what was emitted
         self._held: dict[int, T] = {}
         self._horizon = -1  # while there are holes: one beyond the greatest id seen
         self._frontier = self._behind_since_ns = self._behind_top = self._first_behind = -1
@@ -139,8 +110,8 @@ class Line(Generic[T]):
         """Ids from before that are missing still: they are searched for, and follow out of order. After `resume`."""
         last = min(last, self.next_id - 1)
         if first <= last and not any(hole.first <= last and first <= hole.last for hole in self._late):
-            self._late.append(_Hole(first, last))
-            self._late.sort(key=_first)
+            self._late.append(Hole(first, last))
+            self._late.sort(key=first_of)
 
     def irregular(self, id: int, item: T, now_ns: int) -> Sequence[T]:
         """Anything but the expected id. What may go on now, in order.
@@ -155,16 +126,16 @@ class Line(Generic[T]):
                 return (item,)
             if id < expected:
                 return self._behind(id, item, now_ns)
-            self._holes.append(_Hole(expected, id - 1))
+            self._holes.append(Hole(expected, id - 1))
             self.expected = -1
         elif id >= self._horizon:
             if id > self._horizon:
-                self._holes.append(_Hole(self._horizon, id - 1))
+                self._holes.append(Hole(self._horizon, id - 1))
         elif id < self._holes[0].first:
             return self._behind(id, item, now_ns)
         else:
             start = self._holes[0].first
-            if not _cut(self._holes, id):
+            if not cut(self._holes, id):
                 self.duplicates += 1
                 return ()
             self.reordered += 1
@@ -185,20 +156,20 @@ class Line(Generic[T]):
                 hole.asked = True
                 found.append(Range(hole.first, hole.last))
         for hole in self._holes:
-            if not hole.asked and _age_ns(hole, now_ns) >= self._settings.patience_ms * 1_000_000:
+            if not hole.asked and hole.age_ns(now_ns) >= self._settings.patience_ms * 1_000_000:
                 hole.asked = True
                 found.append(Range(hole.first, hole.last))
         return found
 
     def waiting_ns(self, now_ns: int) -> int:
         """For how long the oldest hole that `due` has not returned has been open; -1 if there is none."""
-        return max((_age_ns(each, now_ns) for holes in (self._late, self._holes) for each in holes if not each.asked),
+        return max((each.age_ns(now_ns) for holes in (self._late, self._holes) for each in holes if not each.asked),
                    default=-1)  # fmt: skip
 
     def overdue(self, now_ns: int) -> Sequence[T]:
         """Defer the holes that have held up others for too long; what may go on now."""
         found: list[T] = []
-        while self._holes and _age_ns(self._holes[0], now_ns) >= self._settings.hold_ms * 1_000_000:
+        while self._holes and self._holes[0].age_ns(now_ns) >= self._settings.hold_ms * 1_000_000:
             found += self._defer()
         return found
 
@@ -216,9 +187,9 @@ class Line(Generic[T]):
         found: list[T] = []
         start = self.next_id
         for id, item in items:
-            if _cut(self._late, id):
+            if cut(self._late, id):
                 found.append(item)
-            elif _cut(self._holes, id):
+            elif cut(self._holes, id):
                 self._hold(id, item)
         found += self._release(start)
         found += self._within_bounds()
@@ -227,8 +198,8 @@ class Line(Generic[T]):
     def give_up(self, first: int, last: int) -> Sequence[T]:
         """Wait for these ids no longer. What may go on now; `missing` says before what is lost by it."""
         start = self.next_id
-        _drop(self._late, first, last)
-        _drop(self._holes, first, last)
+        drop(self._late, first, last)
+        drop(self._holes, first, last)
         return self._release(start)
 
     def finish(self) -> Sequence[T]:
@@ -239,7 +210,7 @@ class Line(Generic[T]):
         return found
 
     def _behind(self, id: int, item: T, now_ns: int) -> Sequence[T]:
-        if _cut(self._late, id):
+        if cut(self._late, id):
             self.reordered += 1
             return (item,)
         frontier = self._horizon if self._holes else self.expected
@@ -258,7 +229,9 @@ class Line(Generic[T]):
         old = "the exchange began to number anew before they came"
         self.lost += [Lost(hole.first, hole.last, old) for hole in self._late]
         self._late.clear()
-        self.lost.append(Lost(min(self._first_behind, id - 1), id - 1, "the exchange numbers anew from before these"))
+        self.lost.append(
+            Lost(min(self._first_behind, id - 1), id - 1, "taken for old ones: the exchange numbers anew", came=True)
+        )
         self.expected, self._frontier = id + 1, -1
         found.append(item)
         return found
@@ -304,45 +277,3 @@ class Line(Generic[T]):
             oldest = self._late.pop(0)
             self.lost.append(Lost(oldest.first, oldest.last, f"more than {self._settings.holes} holes at once"))
         return self._release(hole.first)
-
-
-def _first(hole: _Hole) -> int:
-    return hole.first
-
-
-def _age_ns(hole: _Hole, now_ns: int) -> int:
-    if hole.since_ns < 0:
-        hole.since_ns = now_ns
-    return now_ns - hole.since_ns
-
-
-def _cut(holes: list[_Hole], id: int) -> bool:
-    """Take one id out of the hole that it lies in; whether it lay in one."""
-    at = bisect_right(holes, id, key=_first) - 1
-    if at < 0 or holes[at].last < id:
-        return False
-    hole = holes[at]
-    if hole.first == hole.last:
-        del holes[at]
-    elif id == hole.first:
-        hole.first += 1
-    elif id == hole.last:
-        hole.last -= 1
-    else:
-        holes.insert(at + 1, _Hole(id + 1, hole.last, hole.since_ns, hole.asked))
-        hole.last = id - 1
-    return True
-
-
-def _drop(holes: list[_Hole], first: int, last: int) -> None:
-    """Take ids out of the holes that they lie in."""
-    kept = []
-    for hole in holes:
-        if hole.last < first or last < hole.first:
-            kept.append(hole)
-            continue
-        if hole.first < first:
-            kept.append(_Hole(hole.first, first - 1, hole.since_ns, hole.asked))
-        if last < hole.last:
-            kept.append(_Hole(last + 1, hole.last, hole.since_ns, hole.asked))
-    holes[:] = kept
