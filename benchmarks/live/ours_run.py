@@ -1,0 +1,59 @@
+"""Our own command as it is, or with the time of each acknowledgement noted: `python -m benchmarks.live.ours_run`.
+
+    python -m benchmarks.live.ours_run STAMPS|- stream --symbols ...
+
+With `-` nothing is changed. Otherwise what is noted when a batch is settled (its last reply has come) is written to the
+file at the end: `T|D symbol id monotonic_ns` a line, as `cryptofeed_run` does.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from gapless.cli import main
+from gapless.storage.live.flight import Flight
+
+_KINDS = {b"md.trades.binance.": b"T", b"md.depth.binance.": b"D"}
+
+
+def note(stamps: list[tuple[int, Sequence[Any]]]) -> None:
+    """Have the window of the writer note when its batches were settled."""
+    land = Flight._land
+
+    def noting(self: Flight, batch: Any, now_ns: int) -> None:
+        stamps.append((time.monotonic_ns(), [(target.key, identity) for target, identity, _ in batch.commands]))
+        land(self, batch, now_ns)
+
+    Flight._land = noting  # type: ignore[method-assign]
+
+
+def write(stamps: list[tuple[int, Sequence[Any]]], place: Path) -> None:
+    """One line an acknowledged entry."""
+    with place.open("wb") as file:
+        for at_ns, entries in stamps:
+            for key, identity in entries:
+                for prefix, kind in _KINDS.items():
+                    if key.startswith(prefix):
+                        symbol = key[len(prefix) :].replace(b"/", b"")
+                        file.write(b"%b %b %b %d\n" % (kind, symbol, identity, at_ns))
+
+
+def run() -> int:
+    """The command's own status."""
+    place, *words = sys.argv[1:]
+    if place == "-":
+        return main(words)
+    stamps: list[tuple[int, Sequence[Any]]] = []
+    note(stamps)
+    try:
+        return main(words)
+    finally:
+        write(stamps, Path(place))
+
+
+if __name__ == "__main__":
+    sys.exit(run())
