@@ -1,1 +1,1 @@
-"""The exchange's live side: what its streams say, what its REST says about the same truth, and an oracle that knows it."""
+"""The exchange's live side: what its streams say, what its REST says about the same truth, and an oracle."""

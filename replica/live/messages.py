@@ -16,7 +16,7 @@ class LiveMessage(NamedTuple):
     Attributes:
         stream: as it is subscribed to: `btcusdt@depth@100ms`.
         data: the payload, a JSON object (an array for `!markPrice@arr`).
-        kind: `trades`, `depth`, `klines`, `book_ticker`, `mark_price`, `liquidations` as in the house's Streams; besides
+        kind: `trades`, `depth`, `klines`, `book_ticker`, `mark_price`, `liquidations` as the house names them; besides
             `fills` (`@trade`) and `partial` (`@depth20`).
         first_id, last_id: the exchange's ids in it: of trades their id twice, of diffs `U` and `u`, of klines the open
             time twice, of mark prices and liquidations the event time twice.
@@ -79,7 +79,7 @@ class Live(Protocol):
         """
 
     def truth(self, market: Market, raw_symbol: str, update_id: int | None = None) -> dict[str, Any]:
-        """The oracle: `update_id, bids, asks` (all levels, best first), `hash` of the best 20 a side, and, asked for now,
+        """The oracle: `update_id, bids, asks` (all levels, best first), `hash` of the best 20 a side; of now also
         `first_trade_id` (since the start), `last_trade_id`, `now_ms`.
 
         Args:
