@@ -15,15 +15,17 @@ from replica.control import changed_limits, checked_speed
 from replica.exchange import Exchange
 from replica.faults import FaultScript, load_script
 from replica.limits import EXCHANGE_LIMITS
+from replica.live.fault_schema import LiveScript, load_live_script
+from replica.live.rules import EXCHANGE_RULES, changed_rules
 from replica.market import GeneratedMarket
 from replica.recorded import RecordedSource
-from replica.server import serve_until_told
+from replica.server import LiveStart, serve_until_told
 from replica.source import GeneratedSource, Source
 from replica.universe import default_universe, large_universe
 
 DEFAULT_SEED = "1"
 SUMMARY = (
-    "serve Binance's own REST protocol and archive on loopback, from generated or recorded data, with scripted faults"
+    "serve Binance's own REST protocol, streams and archive on loopback, from generated or recorded data, with faults"
 )
 EXAMPLES = """examples:
   gapless replica --generate 7 --port 9000
@@ -50,11 +52,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--faults", type=Path, metavar="FILE", help="fault script, YAML or JSON")
     parser.add_argument("--port", type=int, default=0, metavar="N", help="port on 127.0.0.1 (default: a free one)")
     parser.add_argument(
+        "--um-ws-port", type=int, default=0, metavar="N", help="port of USD-M's streams (default: a free one)"
+    )
+    parser.add_argument(
         "--start", metavar="T", help="exchange time at the start, ISO 8601 (default: now; of recordings, their end)"
     )
     parser.add_argument("--speed", type=float, default=1.0, metavar="X", help="its pace; 0 freezes it (default: 1)")
     parser.add_argument("--spot-weight", type=int, metavar="N", help="weight limit on spot; 0: none (default: 6000)")
     parser.add_argument("--um-weight", type=int, metavar="N", help="weight limit on USD-M; 0: none (default: 2400)")
+    parser.add_argument(
+        "--ws-life-s", type=float, metavar="X", help="how long a WebSocket connection lives (default: a day)"
+    )
     parser.add_argument("--die-with-parent", action="store_true", help="end when the process that started it ends")
 
 
@@ -65,8 +73,25 @@ def run(args: argparse.Namespace) -> int:
         ConfigError: an option is wrong, or the port is taken.
     """
     exchange = build(args)
-    asyncio.run(serve_until_told(exchange, args.port, die_with_parent=args.die_with_parent))
+    served = serve_until_told(
+        exchange, args.port, args.um_ws_port, start=live_start(args), die_with_parent=args.die_with_parent
+    )
+    asyncio.run(served)
     return 0
+
+
+def live_start(args: argparse.Namespace) -> LiveStart:
+    """How the live side begins.
+
+    Raises:
+        ConfigError: an option is wrong.
+    """
+    if not 0 <= args.um_ws_port <= 65535:
+        raise ConfigError(f"--um-ws-port must be between 0 and 65535, not {args.um_ws_port}")
+    rules = EXCHANGE_RULES
+    if args.ws_life_s is not None:
+        rules = changed_rules(rules, {market.value: {"life_s": args.ws_life_s} for market in Market})
+    return LiveStart(load_live_script(args.faults) if args.faults else LiveScript(), rules)
 
 
 def build(args: argparse.Namespace) -> Exchange:

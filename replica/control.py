@@ -16,6 +16,7 @@ from replica.bars import INTERVAL_MS
 from replica.exchange import Exchange
 from replica.faults import parse_script
 from replica.limits import LimitRules
+from replica.live.control import LiveControl
 from replica.network import Network
 from replica.query import KlineQuery
 from replica.vision.archive import Archive
@@ -87,6 +88,19 @@ def add_control(app: web.Application, exchange: Exchange, archive: Archive, netw
     app.router.add_post("/replica/limits", set_limits)
     app.router.add_post("/replica/faults", set_faults)
     app.router.add_post("/replica/restate", restate)
+
+
+def add_live_control(app: web.Application, live: LiveControl) -> None:
+    """Registers those of the live side, `/replica/live/...`."""
+
+    async def ask(request: web.Request) -> web.Response:
+        return web.json_response(live.ask(request.match_info["name"], request.query))
+
+    async def tell(request: web.Request) -> web.Response:
+        return web.json_response(live.tell(request.match_info["name"], await _json(request)))
+
+    app.router.add_get("/replica/live/{name:.*}", ask)
+    app.router.add_post("/replica/live/{name:.*}", tell)
 
 
 @web.middleware

@@ -146,18 +146,29 @@ def parse_script(content: Any, where: str) -> FaultScript:
 
 
 def load_script(path: Path) -> FaultScript:
-    """A script from a YAML or JSON file.
+    """A script from a YAML or JSON file; what it has under `live` is the live side's.
 
     Raises:
         ConfigError: the file cannot be read, is no YAML, or breaks the schema.
     """
+    content = read_script(path)
+    if isinstance(content, dict):
+        content = {key: value for key, value in content.items() if key != "live"}
+    return parse_script(content, str(path))
+
+
+def read_script(path: Path) -> Any:
+    """What a YAML or JSON file holds.
+
+    Raises:
+        ConfigError: it cannot be read, or is neither.
+    """
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+        return yaml.safe_load(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise ConfigError(f"cannot read the fault script {path}: {error.strerror}") from None
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise ConfigError(f"fault script {path} is not YAML or JSON: {' '.join(str(error).split())}") from None
-    return parse_script(content, str(path))
 
 
 def _concerns(rule: Rule, occasion: Occasion) -> bool:

@@ -8,6 +8,7 @@ import hypothesis
 
 pytest_plugins = [
     "tests.fixtures.data",
+    "tests.fixtures.live",
     "tests.fixtures.mysql",
     "tests.fixtures.pager",
     "tests.fixtures.redis",

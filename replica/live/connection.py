@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import socket
 import struct
-from asyncio import Transport
 from collections import deque
 from collections.abc import Callable
 from typing import Any
@@ -24,11 +24,12 @@ class Connection:
     Attributes:
         number: counted from 1 in its market.
         ending: why it ends, once that is decided; nothing is sent any more.
+        closing: who sends the close frame and waits for the client's.
         muted: streams that stay silent, and until when; asking for one again ends that.
     """
 
     def __init__(
-        self, number: int, market: Market, address: str, desk: Desk, transport: Transport, rules: LiveRules,
+        self, number: int, market: Market, address: str, desk: Desk, transport: asyncio.Transport, rules: LiveRules,
         counts: ConnectionCounts, clock: Callable[[], float],
     ) -> None:  # fmt: skip
         self.number, self.market, self.address, self.desk = number, market, address, desk
@@ -37,7 +38,7 @@ class Connection:
         self.muted: dict[str, float] = {}
         self.messages = 0
         self.ends_at = now_s + rules.life_s
-        self.close_with = (1001, "going away")
+        self.closing: asyncio.Task[None] | None = None
         self._transport, self._rules, self._counts = transport, rules, counts
         self._opened = now_s
         self._out: list[bytes] = []

@@ -12,8 +12,8 @@ from replica.live.fault_schema import LiveAction
 from replica.live.faults import LiveFaults, StreamRules, skewed, spoilt
 from replica.live.framing import combined, text_frame
 from replica.live.ledger import StreamSent
+from replica.live.messages import LiveMessage
 from replica.live.shaping import Shaper
-from replica.live.source import LiveEvent
 
 
 class Item(NamedTuple):
@@ -96,12 +96,12 @@ class Fan:
                 listeners.remove(connection)
         self._shapers.pop(connection, None)
 
-    def happened(self, event: LiveEvent, faults: LiveFaults, now_s: float) -> Iterator[Blow]:
+    def happened(self, event: LiveMessage, faults: LiveFaults, now_s: float) -> Iterator[Blow]:
         """Sends a message as the script has it. Nearly all take the first, short way."""
         self.sent.happened(event.first_id, event.last_id)
         if self._looked_at is not faults:
             self._looked_at = faults
-            self._rules = faults.of_stream(self.market, self.stream, event.raw_symbol, str(event.kind))
+            self._rules = faults.of_stream(self.market, self.stream, event.raw_symbol, event.kind)
         if self._rules is None and not self._shaper and not self._shapers:
             self._to_all(Item(event.data, event.event_ms, event.first_id, event.last_id))
             return

@@ -9,12 +9,12 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import msgspec
-import yaml
 from msgspec import Meta
 
 from gapless.domain.instrument import Market
 from gapless.errors import ConfigError
 from replica.fault_schema import Count, Positive, Share, Texts, Time, at_ms, listed
+from replica.faults import read_script
 
 Seconds = Annotated[float, Meta(ge=0, le=86_400)]
 Milliseconds = Annotated[int, Meta(ge=0, le=3_600_000)]
@@ -228,19 +228,11 @@ def parse_live_script(content: Any, where: str) -> LiveScript:
         raise ConfigError(f"live fault script {where}: {error}") from None
 
 
-def load_scripts(path: Path) -> tuple[Any, LiveScript]:
-    """A file with both scripts: the live one under `live`, the rest is the other's, decoded but not looked at.
+def load_live_script(path: Path) -> LiveScript:
+    """What a script file has under `live`.
 
     Raises:
-        ConfigError: it cannot be read, is no YAML or JSON, or breaks the live schema.
+        ConfigError: it cannot be read, is no YAML or JSON, or breaks the schema.
     """
-    try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"cannot read the fault script {path}: {error}") from None
-    except yaml.YAMLError as error:
-        raise ConfigError(f"fault script {path}: {' '.join(str(error).split())}") from None
-    if not isinstance(content, dict) or "live" not in content:
-        return content, LiveScript()
-    rest = {key: value for key, value in content.items() if key != "live"}
-    return rest, parse_live_script(content["live"], f"{path} (live)")
+    content = read_script(path)
+    return parse_live_script(content.get("live") if isinstance(content, dict) else None, f"{path} under live")

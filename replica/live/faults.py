@@ -62,8 +62,8 @@ class StreamRules:
 class LiveFaults:
     """A script at work."""
 
-    def __init__(self, script: LiveScript | None = None) -> None:
-        self.script = script or LiveScript()
+    def __init__(self, script: LiveScript) -> None:
+        self.script = script
         seed = str(self.script.seed)
         self._works = [
             _Work(rule, int(stream_key(seed, "live fault", str(number))))
@@ -104,9 +104,7 @@ class LiveFaults:
             for work in self._works
         ]
 
-    def _of(
-        self, scope: str, market: Market, streams: list[str], connection: int, now_ms: int
-    ) -> Iterator[LiveAction]:
+    def _of(self, scope: str, market: Market, streams: list[str], connection: int, now_ms: int) -> Iterator[LiveAction]:
         for work in self._works:
             match = work.rule.match
             if work.rule.action.scope != scope or not match.meets_connection(connection):

@@ -74,6 +74,12 @@ class ConnectionCounts:
     messages: int = 0
     bytes: int = 0
 
+    def reset(self) -> None:
+        """Starts again from nothing, in place: connections hold on to it."""
+        self.attempts = self.opened = self.asked_compression = self.pings = self.pongs = self.messages = self.bytes = 0
+        for counter in (self.refused, self.ended, self.requests):
+            counter.clear()
+
     def report(self) -> dict[str, Any]:
         return {
             "attempts": self.attempts,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Annotated, Any
 
 import msgspec
@@ -42,7 +43,7 @@ EXCHANGE_RULES = {
 """As the exchange has them. USD-M's attempts are not documented and taken to be spot's."""
 
 
-def changed_rules(now: dict[Market, LiveRules], wish: Any) -> dict[Market, LiveRules]:
+def changed_rules(now: Mapping[Market, LiveRules], wish: Any) -> dict[Market, LiveRules]:
     """The rules with some changed: `{"spot": {"ping_every_s": 0.2}}`.
 
     Raises:

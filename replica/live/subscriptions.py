@@ -125,7 +125,7 @@ class Desk:
         number = request.get("id")
         whole = isinstance(number, int) and not isinstance(number, bool)
         if self.market is Market.UM:
-            fine = whole and 0 <= number < _MAX_UNSIGNED
+            fine = whole and 0 <= int(number or 0) < _MAX_UNSIGNED
             return None if fine else "request ID must be an unsigned integer"
         text = isinstance(number, str) and number.isalnum() and number.isascii() and len(number) <= _LONGEST_ID
         return None if number is None or whole or text else "request ID must be an integer, text or null"
@@ -155,7 +155,7 @@ class Desk:
             return _error(2, "Invalid request: too many parameters", number)
         if method == "GET_PROPERTY":
             return _result(self.combined, number)
-        if len(params) < 2 or not isinstance(params[1], bool):  # noqa: PLR2004 - name and value
+        if len(params) < 2 or not isinstance(params[1], bool):
             return _error(1, "Invalid value type: expected Boolean", number)
         self.combined = params[1]
         answer = _result(None, number)
