@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 _TIMEOUT_S = 5.0
 _ROWS = 40
+_PIPED_WIDTH = 160
 _MOST_SHARDS = 1_000
 
 
@@ -74,6 +75,8 @@ def show(found: Sequence[StreamerStatus]) -> None:
     from rich.markup import escape
 
     console = Console()
+    if not console.is_terminal:
+        console = Console(width=_PIPED_WIDTH)
     for status in found:
         console.print(f"[bold]streamer {status.shard}[/bold]: {escape(_headline(status))}", highlight=False)
         if status.streams:
@@ -162,7 +165,9 @@ def _ends(status: StreamerStatus) -> list[str]:
         lines.append(f"MySQL: {bars.stored:,} closed bars stored{lag}; waiting {bars.waiting}, on disk {bars.spooled}")
     for market in status.markets:
         used = "" if market.used is None else f", weight {market.used} of {market.usable} used"
-        clock = "not read yet" if market.offset_ms is None else f"{market.offset_ms:+.0f} ms ahead of the exchange"
+        offset = market.offset_ms
+        where = "ahead of" if (offset or 0) >= 0 else "behind"
+        clock = "not read yet" if offset is None else f"{abs(offset):.0f} ms {where} the exchange's"
         lines.append(f"{market.market}: clock {clock}{used}")
     if status.gaps:
         lines.append("md.gaps: " + ", ".join(f"{reason} {count}" for reason, count in sorted(status.gaps.items())))
@@ -175,7 +180,7 @@ def _table(*heads: str) -> Table:
 
     table = Table()
     for number, head in enumerate(heads):
-        table.add_column(head, justify="right" if number > 1 else "left")
+        table.add_column(head, justify="right" if number > 1 else "left", no_wrap=number < 2, overflow="fold")
     return table
 
 

@@ -6,6 +6,7 @@ import re
 from pathlib import Path
 
 from gapless.monitoring.catalogue import CATALOGUE
+from gapless.monitoring.live_catalogue import LIVE_CATALOGUE
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "metrics.md"
 BEGIN, END = "<!-- catalogue -->\n", "<!-- end of catalogue -->"
@@ -29,7 +30,8 @@ def test_the_page_lists_the_catalogue_to_the_letter() -> None:
 def test_the_page_speaks_of_no_metric_that_is_not_there() -> None:
     text = PAGE.read_text(encoding="utf-8")
     named = set(re.findall(r"\b([a-z_]+)(?:\{|\[\d)", text)) | set(re.findall(r"`([a-z]+_[a-z_]+)`", text))
-    labels = {label for metric in CATALOGUE.values() for label in metric.labels}
-    words = {"gap_diff", "gap_diff_daily", "static_configs", "scrape_configs"} | labels
-    unknown = {name for name in named if name not in CATALOGUE} - words
+    known = set(CATALOGUE) | set(LIVE_CATALOGUE) | {f"{name}_bucket" for name in LIVE_CATALOGUE}
+    labels = {label for each in (CATALOGUE, LIVE_CATALOGUE) for metric in each.values() for label in metric.labels}
+    words = {"gap_diff", "gap_diff_daily", "static_configs", "scrape_configs", "symbol_series"} | labels
+    unknown = {name for name in named if name not in known} - words
     assert not unknown
