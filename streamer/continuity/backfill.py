@@ -16,7 +16,8 @@ from gapless.exchanges.binance.live_rest import RestTrade
 from streamer.continuity.holes import Range
 from streamer.continuity.line import Line, Room
 from streamer.continuity.moment import Moment
-from streamer.continuity.searches import Ask, Found, Searches, Tracked
+from streamer.continuity.search import Ask, Found, Tracked
+from streamer.continuity.searches import Searches
 from streamer.continuity.settings import ContinuitySettings
 
 T = TypeVar("T")

@@ -42,6 +42,7 @@ class Line(Generic[T]):
         expected: the next id; -1 before the first and while a hole is open.
         duplicates: ids that came again, or from before the beginning.
         reordered: ids that came late and closed a hole by themselves.
+        filled: ids that `fill` brought.
         deferred, lost: not told yet, oldest first.
         held_bytes: of what waits.
     """
@@ -61,6 +62,7 @@ class Line(Generic[T]):
         "deferred",
         "duplicates",
         "expected",
+        "filled",
         "held_bytes",
         "lost",
         "reordered",
@@ -74,7 +76,7 @@ class Line(Generic[T]):
         weigh: Callable[[T], int] = lambda item: 500,
     ) -> None:
         self.expected = -1
-        self.duplicates = self.reordered = self.held_bytes = 0
+        self.duplicates = self.reordered = self.filled = self.held_bytes = 0
         self.deferred: list[Range] = []
         self.lost: list[Lost] = []
         self._settings = settings
@@ -191,6 +193,9 @@ class Line(Generic[T]):
                 found.append(item)
             elif cut(self._holes, id):
                 self._hold(id, item)
+            else:
+                continue
+            self.filled += 1
         found += self._release(start)
         found += self._within_bounds()
         return found

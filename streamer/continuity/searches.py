@@ -9,100 +9,30 @@ events about the same ids the later one counts.
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
-from typing import Generic, NamedTuple, TypeVar
+from collections.abc import Callable, Sequence
+from typing import Generic, TypeVar
 
 from gapless.domain.live import GapEvent, GapReason, Kind
 from streamer.continuity.holes import Lost, Range
-from streamer.continuity.line import Line
 from streamer.continuity.moment import Moment
+from streamer.continuity.search import (
+    A_PAGE,
+    Ask,
+    Found,
+    Search,
+    Tally,
+    Tracked,
+    ids_of,
+    ids_within,
+    near_each_other,
+    pieces,
+    told_singly,
+)
 from streamer.continuity.settings import ContinuitySettings
 
 T = TypeVar("T")
-A_PAGE = 1_000
 SERVED_MS = 47 * 3_600_000
 """USD-M serves the trades of 48 hours; an answer that begins about so long ago begins there, whatever was asked for."""
-_TOLD = 20
-"""Ranges of a search that are told one by one; what is beyond is told as one, with its count."""
-
-
-class Found(NamedTuple, Generic[T]):
-    """A trade as REST gave it: `item` is None where the exchange marks it as void."""
-
-    id: int
-    time_ms: int
-    item: T | None
-
-
-@dataclass(slots=True)
-class Tracked(Generic[T]):
-    """One symbol: its line and where its trades go.
-
-    Attributes:
-        reason, reason_at: why ids may be missing from `reason_at` on; other holes are mere holes.
-        too_old: a hole that begins here lies over a restart too long ago; -1: none does.
-        searching: its open searches.
-    """
-
-    symbol: str
-    raw_symbol: str
-    line: Line[T]
-    release: Callable[[Sequence[T]], None]
-    reason: str = GapReason.HOLE
-    reason_at: int = -1
-    too_old: int = -1
-    searching: int = 0
-
-
-@dataclass(slots=True, eq=False)
-class Search(Generic[T]):
-    """Holes that are searched for together.
-
-    Attributes:
-        count: the ids that were missing when it opened, in `holes` pieces.
-        brought: of them, those that came.
-        doubted: ids that an answer left out; asked for once more before they count as never given.
-    """
-
-    of: Tracked[T]
-    first: int
-    last: int
-    count: int
-    holes: int
-    reason: str
-    opened_ns: int
-    ask_ns: int
-    asking: bool = False
-    failures: int = 0
-    told_deferred: bool = False
-    why: str = ""
-    lost: list[Lost] = field(default_factory=list)
-    absent: list[Range] = field(default_factory=list)
-    doubted: list[Range] = field(default_factory=list)
-    doubted_ns: int = 0
-
-
-class Ask(NamedTuple, Generic[T]):
-    """A request to be made: `limit` trades from `first` on."""
-
-    search: Search[T]
-    first: int
-    limit: int
-    doubting: bool
-
-
-@dataclass(slots=True)
-class Tally:
-    """What came of it all, in trades unless said otherwise."""
-
-    opened: int = 0  # searches
-    missing: int = 0
-    brought: int = 0
-    absent: int = 0
-    lost: int = 0
-    deferred: int = 0  # holes
-    failures: int = 0  # requests
 
 
 class Searches(Generic[T]):
@@ -160,10 +90,10 @@ class Searches(Generic[T]):
         search, line = ask.search, ask.search.of.line
         search.asking = False
         top = min(max((row.id for row in rows), default=-1), search.last)
-        before = _ids(line.missing(search.first, search.last))
+        before = line.filled
         items = [(row.id, row.item) for row in rows if row.item is not None and row.id <= search.last]
         released = line.fill(items)
-        brought = before - _ids(line.missing(search.first, search.last))
+        brought = line.filled - before
         self.tally.brought += brought
         self._pass_on(search.of, released)
         lacking = line.missing(ask.first, top) if top >= ask.first else []
@@ -210,15 +140,15 @@ class Searches(Generic[T]):
         if len(self._open) >= self._settings.searches:
             return []
         found = []
-        for near in _near(of.line.due(now.ns)):
+        for near in near_each_other(of.line.due(now.ns)):
             reason = of.reason if near[0].first <= of.reason_at <= near[-1].last else GapReason.HOLE
-            search = Search(of, near[0].first, near[-1].last, _ids(near), len(near), reason, now.ns, now.ns)
+            search = Search(of, near[0].first, near[-1].last, ids_of(near), len(near), reason, now.ns, now.ns)
             found.append(search)
             self._open.append(search)
             of.searching += 1
             self.tally.opened += 1
             self.tally.missing += search.count
-            self._event(of, search.reason, search, search.count, now, False, _pieces(search.holes))
+            self._event(of, search.reason, search, search.count, now, False, pieces(search.holes))
             self._bound(search)
         return found
 
@@ -298,7 +228,7 @@ class Searches(Generic[T]):
         line = search.of.line
         gone = [Lost(*each, why) for each in line.missing(first, last)]
         search.lost += gone
-        self.tally.lost += _ids(gone)
+        self.tally.lost += ids_of(gone)
         self._pass_on(search.of, line.give_up(first, last))
 
     def _pause(self, search: Search[T], now: Moment, wait_s: float = 0.0) -> None:
@@ -321,14 +251,16 @@ class Searches(Generic[T]):
         self._told(search, now)
 
     def _told(self, search: Search[T], now: Moment) -> None:
-        of, brought = search.of, search.count - _ids(search.lost) - _ids(search.absent)
-        if brought:
+        of, lost = search.of, told_singly(search.lost)
+        never = told_singly([Lost(*each, "the exchange has no trades of these ids") for each in search.absent])
+        brought = search.count - ids_of(search.lost) - ids_of(search.absent)
+        whole = (search.first, search.last)
+        if [(each.first, each.last) for each in (*lost, *never)] != [whole]:
             took_s = (now.ns - search.opened_ns) / 1e9
             self._event(of, search.reason, search, brought, now, True, f"brought in {took_s:.1f} s")
-        for lost in _told_singly(search.lost):
-            self._event(of, search.reason, lost, _within(search.lost, lost), now, False, lost.why)
-        never = [Lost(*each, "the exchange has no trades of these ids") for each in search.absent]
-        for each in _told_singly(never):
+        for each in lost:
+            self._event(of, search.reason, each, ids_within(search.lost, each), now, False, each.why)
+        for each in never:
             self._event(of, search.reason, each, 0, now, True, each.why)
 
     def _event(
@@ -359,41 +291,3 @@ class Searches(Generic[T]):
     def _pass_on(self, of: Tracked[T], items: Sequence[T]) -> None:
         if items:
             of.release(items)
-
-
-def _ids(ranges: Sequence[Range | Lost]) -> int:
-    return sum(each.last - each.first + 1 for each in ranges)
-
-
-def _pieces(holes: int) -> str:
-    return "" if holes == 1 else f"in {holes} pieces"
-
-
-def _near(ranges: Sequence[Range]) -> Iterator[list[Range]]:
-    """Holes in groups that a request or two covers; a gap of more than a page parts them."""
-    group: list[Range] = []
-    for each in ranges:
-        if group and each.first - group[-1].last > A_PAGE:
-            yield group
-            group = []
-        group.append(each)
-    if group:
-        yield group
-
-
-def _told_singly(ranges: Sequence[Lost]) -> list[Lost]:
-    """Adjacent ones joined; beyond the first so many, all in one."""
-    joined: list[Lost] = []
-    for each in sorted(ranges):
-        if joined and joined[-1].last + 1 == each.first and joined[-1].why == each.why:
-            joined[-1] = joined[-1]._replace(last=each.last)
-        else:
-            joined.append(each)
-    if len(joined) <= _TOLD:
-        return joined
-    rest = joined[_TOLD - 1 :]
-    return [*joined[: _TOLD - 1], Lost(rest[0].first, rest[-1].last, f"{len(rest)} ranges: {rest[0].why}")]
-
-
-def _within(ranges: Sequence[Lost], told: Lost) -> int:
-    return _ids([each for each in ranges if told.first <= each.first and each.last <= told.last])
