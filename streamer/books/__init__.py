@@ -1,0 +1,1 @@
+"""Order books: built from snapshots and diffs, each by itself, and never shown when they may be wrong."""
