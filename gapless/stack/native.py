@@ -303,7 +303,7 @@ class NativeStack:
         servers.airflow.prepare()
         if not all(self._runs(name) for name in COMPONENTS):
             self._say("starting Airflow")
-        for name in ("metrics", "archive-streams", *COMPONENTS):
+        for name in ("metrics", "archive-streams", "streamer", *COMPONENTS):
             self._supervisor.start_service(name)
         api = AirflowApi(servers.airflow.url, LOGIN, keys.airflow_login)
         deadline = time.monotonic() + timeout_s
@@ -321,6 +321,7 @@ class NativeStack:
             api.ensure_pool(name, slots, description)
         # Ready long before Airflow is; what it measures may be away, and then it says so.
         self._answers("metrics", f"{servers.metrics_url}/healthz")
+        # The streamer is not waited for: it speaks to the exchange, which may be away, and then it goes on trying.
         self._supervisor.check_alive("archive-streams")
 
     def _unhealthy(self, api: AirflowApi) -> list[str]:

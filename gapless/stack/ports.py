@@ -7,7 +7,7 @@ from collections.abc import Collection, Iterable, Mapping
 from typing import Final
 
 LOOPBACK: Final = "127.0.0.1"
-PREFERRED: Final = {"airflow": 8080, "metrics": 9464}
+PREFERRED: Final = {"airflow": 8080, "metrics": 9464, "streamer": 9465}
 # Below the kernel's range for outgoing connections (32768 up), or a passing connection could sit on a kept port.
 _FIRST, _LAST = 21_000, 31_999
 

@@ -18,7 +18,9 @@ from gapless.stack.service import Service
 from gapless.stack.values import DATABASES, DEMO_SEED, MYSQL_USER, Needs, replica_url, stack_values
 
 AIRFLOW_ROLE = "airflow"
-PORT_NAMES = ("mariadb", "redis", "postgresql", "airflow", "metrics", "replica")
+PORT_NAMES = ("mariadb", "redis", "postgresql", "airflow", "metrics", "replica", "streamer")
+_STOP_WAIT_S = {"streamer": 40}
+"""Longer than what a stop in order may take by the service's own settings."""
 _SCHEMES = {"mariadb": "mysql", "redis": "redis", "postgresql": "postgresql"}
 
 
@@ -93,12 +95,13 @@ class Servers:
             )
             for name, command, run_as, stop_signal in databases
         ]
-        # Metrics read the books and the archive reads the Streams: they get the settings of this start. The replica is
-        # the exchange and gets none.
+        # Metrics read the books, the archive reads the Streams, the streamer writes both: they get the settings of this
+        # start. The replica is the exchange and gets none.
         ours = self.base | self.values
         own = [
             ("metrics", ["metrics", "--serve", "--port", str(ports["metrics"])], ours),
             ("archive-streams", ["archive-streams"], ours),
+            ("streamer", ["stream", "--port", str(ports["streamer"])], ours),
         ]
         if self.replica_url:
             own.append(("replica", ["replica", "--generate", str(DEMO_SEED), "--port", str(ports["replica"])], plain))
@@ -109,6 +112,7 @@ class Servers:
                 command=(gapless, *words),
                 environment=environment,
                 folder=str(layout.root),
+                stop_wait_s=_STOP_WAIT_S.get(name, 20),
                 url=url_of(name, ports),
             )
             for name, words, environment in own

@@ -24,6 +24,10 @@ class OperationsSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True
     """How often the list of instruments is looked at for a change, seconds."""
     listings_s: Seconds = 600.0
     """How often the exchange is asked for new listings and for what stopped trading, seconds."""
+    first_pause_s: Seconds = 1.0
+    """How soon an exchange that is away at the start is asked again, seconds; doubled each time."""
+    longest_pause_s: Seconds = 30.0
+    """The longest such pause, seconds."""
     clock_s: Seconds = 180.0
     """How often the exchange's clock is read, seconds."""
     status_s: Seconds = 2.0

@@ -10,8 +10,10 @@ import yaml
 
 from gapless.errors import ConfigError
 from streamer.books.settings import BookSettings
+from streamer.connections.settings import ConnectionSettings
 from streamer.continuity.settings import ContinuitySettings
 from streamer.operations.settings import OperationsSettings
+from streamer.outlet.settings import OutletSettings
 from streamer.transport.settings import TransportSettings
 
 _WHERE = re.compile(r"^(?P<why>.*?) - at `\$\.?(?P<key>[^`]*)`$")
@@ -38,10 +40,14 @@ class StreamerSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, 
     """What is streamed, and how the process is looked at."""
     transport: TransportSettings = TransportSettings()
     """WebSocket, whichever library speaks it."""
+    connections: ConnectionSettings = ConnectionSettings()
+    """Which streams on which connection; when one is doubted, made again, replaced."""
     books: BookSettings = BookSettings()
     """How books are built, kept, checked and published."""
     continuity: ContinuitySettings = ContinuitySettings()
     """How holes of trades and bars are found and filled."""
+    outlet: OutletSettings = OutletSettings()
+    """The way into Redis: bounds, what is let go first, what waits on disk."""
 
 
 def load_options(path: Path, *, named: bool = False) -> StreamerSettings:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from gapless.domain.instrument import Instrument, Market
 from gapless.domain.universe import by_market, resolve
-from gapless.errors import ConfigError, GaplessError
+from gapless.errors import ConfigError, ExchangeError, GaplessError, RegionRefused
 from gapless.pipeline.watchlist import read_watchlist
 from streamer.operations.request import StreamRequest
 from streamer.operations.settings import OperationsSettings
@@ -91,15 +91,15 @@ class Universe:
         return self._now
 
     async def first(self) -> tuple[Instrument, ...]:
-        """Read the list and ask the exchange; before anything else.
+        """Read the list and ask the exchange; before anything else. An exchange that is away is asked again.
 
         Raises:
             ConfigError: the list is wrong, or a name of the command line is unknown to the exchange.
-            ExchangeError: a market did not answer.
+            RegionRefused: the exchange refuses this address, which waiting does not change.
         """
         self._version = self._file_version()
         self._specs = self._read()
-        self._listed = await self._ask(self._specs)
+        self._listed = await self._ask_patiently(self._specs)
         choice = choose(self._specs, self._listed, self._request.shard)
         if self._request.symbols is not None and choice.unknown:
             raise ConfigError(f"the exchange does not know {', '.join(choice.unknown)}: check the spelling")
@@ -167,6 +167,18 @@ class Universe:
         if not specs:
             raise ConfigError(f"{self._file}: lists nothing of the market {request.market}")
         return specs
+
+    async def _ask_patiently(self, markets: Iterable[Market]) -> dict[Market, Sequence[Instrument]]:
+        pause_s = self._settings.first_pause_s
+        while True:
+            try:
+                return await self._ask(markets)
+            except RegionRefused:
+                raise
+            except ExchangeError as error:
+                self._tell("away", f"the exchange does not say what it lists, asking again: {error}")
+            await asyncio.sleep(pause_s)
+            pause_s = min(2 * pause_s, self._settings.longest_pause_s)
 
     async def _ask(self, markets: Iterable[Market]) -> dict[Market, Sequence[Instrument]]:
         return {market: await self._listing(market) for market in markets}

@@ -24,7 +24,7 @@ from gapless.stack.state import load_state
 
 pytestmark = [pytest.mark.stack, pytest.mark.timeout(300)]
 
-SERVICES = {"mariadb", "postgresql", "redis", "replica", "metrics", "archive-streams", *COMPONENTS}
+SERVICES = {"mariadb", "postgresql", "redis", "replica", "metrics", "archive-streams", "streamer", *COMPONENTS}
 
 
 def pids(stack: NativeStack) -> dict[str, int | None]:

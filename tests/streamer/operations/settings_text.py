@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import ast
 import inspect
+import re
 import sys
 import textwrap
 from typing import Any
@@ -27,29 +28,65 @@ _WIDTH = 118
 def rendered() -> str:
     """The whole file."""
     about = documented(StreamerSettings)
+    whole = StreamerSettings()
     parts = [HEAD]
-    for section in msgspec.structs.fields(StreamerSettings):
-        type_ = type(section.default)
-        meanings = documented(type_)
-        lines = [comment(about[section.name]), f"{section.name}:"]
-        for field in msgspec.structs.fields(type_):
-            lines.append(textwrap.indent(comment(meanings[field.name]), "  "))
-            lines.append(f"  {field.name}: {written(getattr(section.default, field.name))}")
-        parts.append("\n".join(lines) + "\n")
+    for name in StreamerSettings.__struct_fields__:
+        section = getattr(whole, name)
+        parts.append("\n".join([comment(about[name]), f"{name}:", *keys(section, "  ")]) + "\n")
     return "\n".join(parts)
 
 
+def keys(section: msgspec.Struct, indent: str) -> list[str]:
+    """A section's keys, each below what it means; one that has keys itself, deeper."""
+    meanings = documented(type(section))
+    lines = []
+    for name in section.__struct_fields__:
+        value = getattr(section, name)
+        assert name in meanings, f"{type(section).__name__}.{name} needs a docstring: what it means, in which unit"
+        lines.append(textwrap.indent(comment(meanings[name]), indent))
+        if isinstance(value, msgspec.Struct):
+            lines += [f"{indent}{name}:", *keys(value, indent + "  ")]
+        elif isinstance(value, dict):
+            kinds = {type(each) for each in value.values() if isinstance(each, msgspec.Struct)}
+            deeper = [f"{key}: {text}" for kind in kinds for key, text in documented(kind).items()]
+            lines += [textwrap.indent(comment(text), indent) for text in deeper]
+            lines += [f"{indent}{name}:", *(f"{indent}  {key}: {written(each)}" for key, each in value.items())]
+        else:
+            lines.append(f"{indent}{name}: {written(value)}")
+    return lines
+
+
 def documented(type_: type) -> dict[str, str]:
-    """What stands below each field of a Struct as its docstring; a field without one is an error."""
+    """What each field of a Struct means: the text below it, or its paragraph of the class's `Attributes:`."""
     body = ast.parse(textwrap.dedent(inspect.getsource(type_))).body[0]
     assert isinstance(body, ast.ClassDef)
-    found: dict[str, str] = {}
+    found = listed_attributes(inspect.getdoc(type_) or "")
     for node, below in zip(body.body, [*body.body[1:], None], strict=True):
-        if isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name):
-            is_text = isinstance(below, ast.Expr) and isinstance(below.value, ast.Constant)
-            assert is_text, f"{type_.__name__}.{node.target.id} needs a docstring: what it means, in which unit"
-            found[node.target.id] = " ".join(str(below.value.value).split())  # type: ignore[union-attr]
+        if (
+            isinstance(node, ast.AnnAssign)
+            and isinstance(node.target, ast.Name)
+            and isinstance(below, ast.Expr)
+            and isinstance(below.value, ast.Constant)
+        ):
+            found[node.target.id] = " ".join(str(below.value.value).split())
     return found
+
+
+def listed_attributes(text: str) -> dict[str, str]:
+    """`name: meaning` of the paragraph `Attributes:`, lines that go on joined, in the order of appearance."""
+    found: dict[str, str] = {}
+    name = ""
+    for line in text.partition("Attributes:\n")[2].splitlines():
+        head = re.match(r"    (\w+(?:, \w+)*): (.*)", line)
+        if head:
+            name, *others = head[1].split(", ")
+            found[name] = head[2]
+            found.update(dict.fromkeys(others, "likewise"))
+        elif line.startswith("        ") and name:
+            found[name] += " " + line.strip()
+        else:
+            break
+    return {key: value[0].upper() + value[1:] for key, value in found.items()}
 
 
 def comment(text: str) -> str:

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from gapless.domain.instrument import Instrument, Market
-from gapless.errors import ConfigError, Unreachable
+from gapless.errors import ConfigError, RegionRefused, Unreachable
 from streamer.operations.request import StreamRequest
 from streamer.operations.settings import OperationsSettings
 from streamer.operations.shards import Shard
@@ -168,6 +168,27 @@ async def test_an_exchange_that_is_away_changes_nothing_and_is_asked_again(excha
         exchange.away = False
         exchange.listed[Market.UM].append(instrument("NEW"))
         await until(lambda: followed.changes)
+
+
+async def test_an_exchange_that_is_away_at_the_start_is_waited_for_and_told_once(
+    exchange: Exchange, file: Path
+) -> None:
+    exchange.away = True
+    said: list[str] = []
+    hurried = OperationsSettings(first_pause_s=0.001, longest_pause_s=0.002)
+    task = asyncio.create_task(Universe(StreamRequest(), file, exchange, hurried, say=said.append).first())
+    await until(lambda: exchange.asked > 4)
+    exchange.away = False
+    assert [each.symbol for each in await task] == ["BTC/USDT:USDT"]
+    assert said == ["the exchange does not say what it lists, asking again: the exchange is away"]
+
+
+async def test_an_exchange_that_refuses_the_address_is_an_error(file: Path) -> None:
+    async def refuses(market: Market) -> Sequence[Instrument]:
+        raise RegionRefused("not from here")
+
+    with pytest.raises(RegionRefused):
+        await Universe(StreamRequest(), file, refuses, SLOW, say=print).first()
 
 
 async def test_a_signal_reads_list_and_listings_at_once(exchange: Exchange, file: Path) -> None:
