@@ -1,8 +1,8 @@
 """The requests that a connection may be sent, and their answers. Pure.
 
 The same on both markets (reference section 7): `{"method": M, "params": [...], "id": n}`, answered by
-`{"result": null, "id": n}`, or by an error in either of two spellings. A `null` proves nothing: names that do not exist,
-and names of the other route, are acknowledged too and stay silent for ever.
+`{"result": null, "id": n}`, or by an error in either of two spellings. A `null` proves nothing: names that do not
+exist, and names of the other route, are acknowledged too and stay silent for ever.
 """
 
 from __future__ import annotations
