@@ -15,11 +15,15 @@ from replica.faulting import spoil
 from replica.faults import FaultScript, Occasion
 from replica.info import exchange_info
 from replica.limits import EXCHANGE_LIMITS, Limiter, LimitRules
+from replica.live.market import LiveMarket
+from replica.live.messages import Live
+from replica.live.rest import LIVE_ENDPOINTS, GeneratedRest, LiveRest
+from replica.metrics import GeneratedMetrics
 from replica.query import KlineQuery, Params, info_query, kline_query, kline_weight, wants_micros
-from replica.refusal import Refusal, error_body
+from replica.refusal import Refusal, error_body, not_replicated
 from replica.restatements import Restatements
 from replica.series_query import funding_query, period_query
-from replica.source import Source
+from replica.source import GeneratedSource, Source
 from replica.stats import Stats
 
 
@@ -69,6 +73,7 @@ ENDPOINTS = {
     "/fapi/v1/klines": Endpoint(Market.UM, "klines", lambda params: kline_weight(Market.UM, params)),
     "/fapi/v1/fundingRate": Endpoint(Market.UM, "fundingRate", _flat(0), "funding_per_5m"),
     "/fapi/v1/fundingInfo": Endpoint(Market.UM, "fundingInfo", _flat(0), "funding_per_5m"),
+    **{path: Endpoint(market, name, weight) for path, (market, name, weight) in LIVE_ENDPOINTS.items()},
     **{
         f"/futures/data/{name}": Endpoint(Market.UM, name, _flat(0), "futures_data_per_5m")
         for name in (
@@ -85,7 +90,12 @@ ENDPOINTS = {
 
 @dataclass(slots=True)
 class Exchange:
-    """Both markets over one source, with their limits and counts."""
+    """Both markets over one source, with their limits and counts.
+
+    Attributes:
+        live, live_rest: the streams and their REST; a generated market brings its own, a recorded one has none unless
+            it is given.
+    """
 
     source: Source
     clock: ReplicaClock
@@ -93,10 +103,16 @@ class Exchange:
     faults: FaultScript = field(default_factory=FaultScript)
     restatements: Restatements = field(default_factory=Restatements)
     stats: Stats = field(default_factory=Stats)
+    live: Live | None = None
+    live_rest: LiveRest | None = None
     limiters: dict[Market, Limiter] = field(init=False)
 
     def __post_init__(self) -> None:
         self.limiters = {market: Limiter(self.limits[market]) for market in Market}
+        if self.live is None and isinstance(self.source, GeneratedSource):
+            market, universe = self.source.market, self.source.universe
+            self.live = generated = LiveMarket(market, universe, self.clock.now_ms)
+            self.live_rest = GeneratedRest(generated, GeneratedMetrics(market, universe))
 
     def set_limits(self, limits: dict[Market, LimitRules]) -> None:
         """Puts other limits in force; counts and bans begin anew."""
@@ -175,6 +191,10 @@ class Exchange:
         if endpoint.pool is not None:
             rows = self._series(endpoint, call.params, now_ms)
             return Answer(200, rows_body(rows), headers, kind, rows)
+        if call.path in LIVE_ENDPOINTS:
+            if self.live_rest is None:
+                raise not_replicated(f"{call.path} of recorded bars")
+            return Answer(200, self.live_rest.answer(market, endpoint.name, call.params, now_ms), headers, kind)
         if endpoint.name == "exchangeInfo":
             symbols = self.source.symbols(market, now_ms)
             query = info_query(market, call.params, symbols)

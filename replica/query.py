@@ -83,13 +83,9 @@ def kline_query(market: Market, params: Params, *, micros: bool = False) -> Klin
         Refusal: with the exchange's code for what is missing, malformed or unknown.
     """
     if market is Market.SPOT:
-        _only(params, _SPOT_KLINES)
+        only(params, _SPOT_KLINES)
         _time_zone(params.get("timeZone", "0"))
-    symbol = params.get("symbol", "")
-    if not symbol:
-        raise missing("symbol")
-    if not _SYMBOL.fullmatch(symbol) or _LOWER_ASCII.search(symbol):
-        raise illegal_characters("symbol", _SYMBOL_LEGAL)
+    symbol = symbol_of(params)
     interval = params.get("interval", "")
     if not interval:
         raise missing("interval")
@@ -98,10 +94,20 @@ def kline_query(market: Market, params: Params, *, micros: bool = False) -> Klin
     if interval not in INTERVAL_MS:
         raise Refusal(-1120, "Invalid interval.")
     limit = _limit(market, params)
-    start_ms, end_ms = _time(market, params, "startTime", up=True), _time(market, params, "endTime", up=False)
+    start_ms, end_ms = moment(market, params, "startTime", up=True), moment(market, params, "endTime", up=False)
     if market is Market.UM and start_ms is not None and end_ms is not None and start_ms > end_ms:
         raise Refusal(-1023, "Start time is greater than end time.")
     return KlineQuery(market, symbol, interval, INTERVAL_MS[interval], start_ms, end_ms, limit, micros)
+
+
+def symbol_of(params: Params) -> str:
+    """The `symbol` parameter, which must be there and look like one."""
+    symbol = params.get("symbol", "")
+    if not symbol:
+        raise missing("symbol")
+    if not _SYMBOL.fullmatch(symbol) or _LOWER_ASCII.search(symbol):
+        raise illegal_characters("symbol", _SYMBOL_LEGAL)
+    return symbol
 
 
 def info_query(market: Market, params: Params, known: Mapping[str, object]) -> InfoQuery:
@@ -112,8 +118,8 @@ def info_query(market: Market, params: Params, known: Mapping[str, object]) -> I
     """
     if market is Market.UM:
         return InfoQuery()
-    _only(params, _SPOT_INFO)
-    symbols = _symbols(params)
+    only(params, _SPOT_INFO)
+    symbols = symbols_of(params)
     for symbol in symbols or ():
         if symbol not in known:
             raise invalid_symbol()
@@ -146,7 +152,8 @@ def wants_micros(market: Market, header: str | None) -> bool:
     return unit == "MICROSECOND"
 
 
-def _only(params: Params, legal: set[str]) -> None:
+def only(params: Params, legal: set[str]) -> None:
+    """Refuses unknown and repeated parameters, as spot does."""
     unknown = [name for name in params if name not in legal]
     if unknown:
         read = len(set(params) & legal)
@@ -179,7 +186,7 @@ def _limit(market: Market, params: Mapping[str, str]) -> int:
     return min(limit, MAX_LIMIT[market])
 
 
-def _time(market: Market, params: Mapping[str, str], name: str, *, up: bool) -> int | None:
+def moment(market: Market, params: Mapping[str, str], name: str, *, up: bool) -> int | None:
     """A bound in ms. Spot takes microseconds too; as open times are whole minutes, rounding inwards changes nothing."""
     at = number(params, name)
     if at is None or market is Market.UM or at < _MICROS_FROM:
@@ -208,7 +215,8 @@ def _list(text: str, name: str) -> list[str]:
     return values
 
 
-def _symbols(params: Mapping[str, str]) -> tuple[str, ...] | None:
+def symbols_of(params: Mapping[str, str]) -> tuple[str, ...] | None:
+    """Spot's `symbol` or `symbols`, None for all."""
     one, many = params.get("symbol"), params.get("symbols")
     if one is not None and many is not None:
         raise Refusal(-1128, "Combination of optional parameters invalid.")

@@ -69,6 +69,7 @@ class GeneratedSource:
     """The generated market behind the interface."""
 
     def __init__(self, market: GeneratedMarket, universe: tuple[Listing, ...]) -> None:
+        self.market, self.universe = market, universe
         self._market = market
         self.series: Series = GeneratedSeries(market, universe)
         self._listings = {(listing.market, listing.raw_symbol): listing for listing in universe}

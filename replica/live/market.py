@@ -156,10 +156,11 @@ class LiveMarket:
         return listing if listing is not None and listing.exists(self._clock()) else None
 
     def listings(self, market: Market) -> list[LiveInstrument]:
-        """All that trade now, started or not; looking at them does not start them."""
-        now_ms = self._clock()
+        """All that trade now; ids of those that nobody asked for begin here."""
+        self._run(self._clock())
+        now_ms = self._last_ms
         return [
-            self._instruments.get(at) or self._make(at, now_ms)
+            self._found(*at)
             for at, listing in self._listings.items()
             if at[0] is market and listing.status(now_ms) == "TRADING" and listing.exists(now_ms)
         ]
@@ -256,12 +257,11 @@ class LiveMarket:
 
     def _start_all(self, stream: str, key: StreamKey, now_ms: int) -> None:
         if key.topic is Topic.MARK_PRICE:
-            timer = MarkTimer(lambda: self.listings(Market.UM), self.marks, stream, key.period_ms, self._told_to)
+            timer = MarkTimer(self._trading_perpetuals, self.marks, stream, key.period_ms, self._told_to)
             self._timers[Market.UM, stream] = timer
             self._arm(timer, now_ms)
             return
         for instrument in self.listings(Market.UM):
-            self._instruments.setdefault((Market.UM, instrument.listing.raw_symbol), instrument)
             self._listen_liquidations(instrument, stream, now_ms)
 
     def _listen_liquidations(self, instrument: LiveInstrument, stream: str, now_ms: int) -> None:
@@ -309,6 +309,10 @@ class LiveMarket:
                 raise ConfigError(f"no {market} instrument {raw_symbol}")
             instrument = self._instruments[at] = self._make(at, self._last_ms)
         return instrument
+
+    def _trading_perpetuals(self) -> list[LiveInstrument]:
+        """For a timer that is being fired: nothing else happens meanwhile."""
+        return [self._found(*at) for at in self._listings if at[0] is Market.UM]
 
     def _make(self, at: tuple[Market, str], now_ms: int) -> LiveInstrument:
         return LiveInstrument(self._market, self._listings[at], self._activity(at), now_ms, self._told_to)
