@@ -8,11 +8,11 @@ import hypothesis
 
 pytest_plugins = [
     "tests.fixtures.data",
-    "tests.fixtures.live",
     "tests.fixtures.mysql",
     "tests.fixtures.pager",
     "tests.fixtures.redis",
     "tests.fixtures.replica",
+    "tests.fixtures.live",  # after those it imports
     "tests.fixtures.s3",
 ]
 

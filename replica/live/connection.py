@@ -74,7 +74,13 @@ class Connection:
 
     def stall(self, until_s: float, *, keep: bool) -> None:
         """Sends nothing at all up to a moment; what it misses follows then, or is lost."""
+        self.flush()
         self._stalled_until, self._keeps = until_s, keep
+
+    def recover(self) -> None:
+        """Silence and stall are over."""
+        self.muted.clear()
+        self._stalled_until = 0.0
 
     def half_open(self) -> None:
         """Neither reads nor sends any more, yet stays open, as a peer does behind a dead path."""

@@ -193,7 +193,7 @@ class Hub:
         connection.shut_down(self.clock.now_ms(), self._monotonic() + after_s)
 
     def play(self, script: LiveScript) -> None:
-        """Replaces the fault script. What an earlier one holds back is sent, who was silenced speaks again."""
+        """Replaces the fault script. What an earlier one holds back is sent, who was silenced or stalled speaks again."""
         self.faults = LiveFaults(script)
         now_s = self._monotonic()
         for fan in self._waiting:
@@ -201,7 +201,7 @@ class Hub:
                 self._strike(blow, fan)
         self._waiting.clear()
         for connection in self.connections:
-            connection.muted.clear()
+            connection.recover()
 
     def ended(self) -> None:
         """Cuts all that is left: the server ends."""
