@@ -1,6 +1,7 @@
-"""Lock every package, exactly and by hash: `make lock`. Writes requirements.txt and requirements-dev.txt.
+"""Lock every package, exactly and by hash: `make lock`. Writes requirements.txt and what is derived from it.
 
-`requirements.txt` is what runs; `requirements-dev.txt` is the same versions plus what tests and checks need. Both carry
+`requirements.txt` is what runs; `requirements-dev.txt` is the same versions plus what tests and checks need;
+`deploy/requirements-streamer.txt` is the part of them that the sidecar's own image installs. All carry
 a digest of the dependencies in pyproject.toml, so that a test can tell offline when they have fallen behind.
 Versions already locked are kept unless `--upgrade` is given.
 """
@@ -42,6 +43,7 @@ def main() -> None:
     runtime, everything = ROOT / "requirements.txt", ROOT / "requirements-dev.txt"
     compile_lock(runtime, *upgrade, *(f"--extra={extra}" for extra in RUNTIME))
     compile_lock(everything, *upgrade, "--all-extras", "--constraint", str(runtime))
+    compile_lock(ROOT / "deploy" / "requirements-streamer.txt", "--extra=streamer", "--constraint", str(runtime))
 
 
 if __name__ == "__main__":

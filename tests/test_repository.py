@@ -16,7 +16,11 @@ from packaging.version import Version
 from scripts.lock import HEADER, RUNTIME, dependencies_digest
 
 ROOT = Path(__file__).resolve().parent.parent
-LOCKS = {"requirements.txt": RUNTIME, "requirements-dev.txt": (*RUNTIME, "dev")}
+LOCKS = {
+    "requirements.txt": RUNTIME,
+    "requirements-dev.txt": (*RUNTIME, "dev"),
+    "deploy/requirements-streamer.txt": ("streamer",),
+}
 
 
 def locked(name: str) -> dict[str, list[Requirement]]:
@@ -54,7 +58,7 @@ def test_every_direct_dependency_is_locked_to_one_version_that_it_allows(name: s
 def test_every_locked_package_is_pinned_exactly_by_hash_and_names_no_index(name: str) -> None:
     text = (ROOT / name).read_text(encoding="utf-8")
     blocks = re.split(r"\n(?=\S)", text.replace("\\\n", ""))[1:]
-    assert len(blocks) > 100
+    assert len(blocks) > 50
     for block in blocks:
         assert re.match(r"[\w.\-\[\],]+==\S+", block), f"not pinned: {block[:60]}"
         assert "--hash=sha256:" in block, f"no hash: {block[:60]}"

@@ -14,8 +14,11 @@ from pydantic import AliasChoices
 from gapless import config
 from gapless.cli import archive_streams, metrics
 from gapless.config import Settings, load_settings, project_root
+from streamer.operations.command import add_arguments as add_stream_arguments
+from streamer.operations.settings_file import StreamerSettings
 
 ROOT = project_root()
+DOCKERFILES = ("Dockerfile", "streamer.Dockerfile")
 ONE_SHOTS = {"secrets", "migrate"}
 SECRET_WORDS = (
     "PASSWORD",
@@ -78,7 +81,7 @@ def test_every_image_is_pinned_to_a_version(compose: dict[str, Any]) -> None:
         tag = service["image"].partition(":")[2]
         assert re.search(r"\d", tag), f"{name}: {service['image']} has no version"
         assert tag != "latest", name
-    for line in (ROOT / "deploy" / "Dockerfile").read_text().splitlines():
+    for line in (line for name in DOCKERFILES for line in (ROOT / "deploy" / name).read_text().splitlines()):
         if line.startswith("FROM"):
             assert re.match(r"FROM \S+:\d[\w.-]+", line), f"{line}: pin it"
 
@@ -154,6 +157,37 @@ def test_streams_are_archived_by_the_command_of_the_native_start(compose: dict[s
     assert "gapless-var:/opt/gapless/var" in service["volumes"], "where the tasks find the spool"
 
 
+@pytest.mark.parametrize("name", ["streamer", "streamer-demo"])
+def test_the_sidecar_is_the_command_with_an_image_of_its_own(compose: dict[str, Any], name: str) -> None:
+    service = services(compose)[name]
+    words = service["command"].split()
+    parser = argparse.ArgumentParser()
+    add_stream_arguments(parser)
+    asked = parser.parse_args(words[3:])
+    assert words[:3] == ["python", "-m", "streamer"]
+    assert service["build"]["dockerfile"] == "deploy/streamer.Dockerfile"
+    assert service["healthcheck"]["test"][-1] == f"http://127.0.0.1:{asked.port}/healthz"
+    assert "gapless-var:/opt/gapless/var" in service["volumes"], "where its settings are and its spool"
+    assert "./include:/opt/gapless/include:ro" in service["volumes"], "the list of symbols is followed while it runs"
+    assert int(service["stop_grace_period"].removesuffix("s")) > StreamerSettings().operations.stop_s
+
+
+def test_the_sidecar_is_reached_from_outside_its_container(compose: dict[str, Any]) -> None:
+    service = services(compose)["streamer"]
+    published = service["ports"][0].rpartition(":")[2]
+    assert f"--host 0.0.0.0 --port {published}" in service["command"]
+
+
+def test_one_sidecar_alone_streams_the_demonstration(compose: dict[str, Any]) -> None:
+    demo = read_env(ROOT / "deploy" / "demo.env")
+    assert services(compose)["streamer"]["scale"] == "${COMPOSE_STREAMERS:-1}"
+    assert demo["COMPOSE_STREAMERS"] == "0"
+    assert services(compose)["streamer-demo"]["profiles"] == ["demo"]
+    for market in ("SPOT", "UM"):
+        rest, live = (demo[f"GAPLESS_BINANCE_{market}_{way}_URL"] for way in ("REST", "WS"))
+        assert live == rest.replace("http://", "ws://"), "both ways lead to the replica"
+
+
 def test_files_that_an_operator_edits_are_mounted_and_exist(compose: dict[str, Any]) -> None:
     mounted = [v.split(":")[0] for v in services(compose)["scheduler"]["volumes"] if v.startswith("./")]
     assert set(mounted) == {f"./include/{name}.yaml" for name in ("symbols", "quality", "retention")}
@@ -205,9 +239,12 @@ def test_the_demonstration_is_apart_in_project_database_lake_and_name() -> None:
     assert demo["COMPOSE_PROFILES"] == "demo"
 
 
-def test_the_image_installs_by_hash_and_runs_as_nobody_special() -> None:
-    lines = (ROOT / "deploy" / "Dockerfile").read_text().splitlines()
-    assert any("--require-hashes -r requirements.txt" in line for line in lines)
+@pytest.mark.parametrize(
+    ("name", "lock"), [("Dockerfile", "requirements.txt"), ("streamer.Dockerfile", "requirements-streamer.txt")]
+)
+def test_the_image_installs_by_hash_and_runs_as_nobody_special(name: str, lock: str) -> None:
+    lines = (ROOT / "deploy" / name).read_text().splitlines()
+    assert any(f"--require-hashes -r {lock}" in line for line in lines)
     users = [line for line in lines if line.startswith("USER")]
     assert users == ["USER gapless"]
 
@@ -218,6 +255,30 @@ def test_the_image_gets_no_data_secrets_or_history() -> None:
     taken = {line[1:] for line in lines if line.startswith("!")}
     assert not taken & {".env", "var", ".git", ".venv", "tests"}
     assert {"gapless", "dags", "plugins", "include", "deploy/airflow", "deploy/compose", "requirements.txt"} <= taken
+
+
+def test_what_the_sidecars_image_copies_is_there_for_it() -> None:
+    taken = {line[1:] for line in (ROOT / ".dockerignore").read_text().splitlines() if line.startswith("!")}
+    lines = (ROOT / "deploy" / "streamer.Dockerfile").read_text().splitlines()
+    copied = [
+        word for line in lines if line.startswith("COPY ") and "--from" not in line for word in line.split()[1:-1]
+    ]
+    assert "deploy/requirements-streamer.txt" in copied
+    for path in copied:
+        assert (ROOT / path).exists(), path
+        assert any(path == each or path.startswith(f"{each}/") for each in taken), f"{path} is kept out"
+
+
+def test_the_sidecar_installs_a_part_of_what_all_others_do_and_no_more() -> None:
+    def pins(path: str) -> set[str]:
+        return {line.split(" ")[0] for line in (ROOT / path).read_text().splitlines() if re.match(r"\w", line)}
+
+    small, whole = pins("deploy/requirements-streamer.txt"), pins("requirements.txt")
+    assert small <= whole
+    names = {pin.partition("==")[0] for pin in small}
+    assert not names & {"apache-airflow", "pandas", "great-expectations", "matplotlib", "scipy"}
+    assert {"picows", "websockets", "redis", "msgspec", "mysqlclient"} <= {name.partition("[")[0] for name in names}
+    assert len(small) < len(whole) / 2
 
 
 def test_secrets_are_made_once_and_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
