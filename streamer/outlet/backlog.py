@@ -87,9 +87,9 @@ class Backlog:
         """The same of a packed command, no diff."""
         size = len(packed) + _OVERHEAD
         replaces = out.way is Way.CONFLATE or (out.way is Way.BARS and not is_closed_bar(identity))
-        if self.bytes + size > self._limit and not (replaces and self.stage) and not self._make_room(size):
-            if not replaces:
-                return False
+        full = self.bytes + size > self._limit
+        if full and not (replaces and self.stage) and not self._make_room(size) and not replaces:
+            return False
         if replaces and self.stage:
             self._conflate(out, identity)
         self._append(out, Command(out, identity, packed), size)
@@ -129,8 +129,13 @@ class Backlog:
         """Whether `take` would give something."""
         return self.entries > 0 and (bars or any(out.way is not Way.BARS for out in self._waiting))
 
+    @property
+    def has_news(self) -> bool:
+        """Whether `news` has something."""
+        return bool(self._news)
+
     def news(self) -> list[Dropped]:
-        """Diffs that were dropped, to be told; each row of them once, when it begins and what came after when it ends."""
+        """Diffs that were dropped, to be told: those that had waited at once, those that came after when it is over."""
         news, self._news = self._news, []
         return news
 

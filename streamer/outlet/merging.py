@@ -1,7 +1,7 @@
 """Diffs of a book made one, in the exchange's own shape. Pure.
 
-Quantities in a diff are absolute, so of several the last word on each price counts, a removal (`0`) included. The merged
-diff goes from the first one's `U` (and `pu`) to the last one's `u`: it follows the same diff and is followed by the same.
+Quantities in a diff are absolute, so of several the last word on each price counts, a removal (`0`) included. The
+merged diff goes from the first one's `U` (and `pu`) to the last one's `u`: it follows, and is followed by, the same.
 """
 
 from __future__ import annotations
@@ -62,7 +62,7 @@ def first_and_last(diffs: Sequence[Diff]) -> tuple[str, str]:
 
 
 def _follows(before: _Ids, after: _Ids) -> bool:
-    return after.pu == before.u if after.pu is not None else after.U == before.u + 1
+    return after.pu == before.u if after.pu is not None else before.u + 1 == after.U
 
 
 def _merge(run: Sequence[tuple[Diff, _Ids]]) -> list[Diff]:

@@ -84,7 +84,9 @@ class RedisPipe:
 
     Attributes:
         is_open: whether there is a connection, and room.
-        accepted: commands ever given to `send`, and entries sent again after a restart of Redis.
+        accepted: commands ever given to `send` or `doubt`, and entries brought again after a restart of Redis.
+        resent: entries sent a second time; brought_again: those of them that had been acknowledged.
+        reconnects: connections after the first; -1: there was none yet.
         clock_offset_ms: the server's time less this host's, as of the last greeting.
     """
 
@@ -101,7 +103,7 @@ class RedisPipe:
         self.settings = settings
         self.is_open = False
         self.accepted = 0
-        self.resent = 0
+        self.resent = self.brought_again = self.doubted = 0
         self.reconnects = -1
         self.connected_ms = 0
         self.last_error = ""
@@ -158,6 +160,7 @@ class RedisPipe:
         they were taken; they are settled as after a cut, and count as accepted."""
         self._doubtful += commands
         self.accepted += len(commands)
+        self.doubted += len(commands)
         self._freeze(0)
 
     @property
@@ -413,6 +416,7 @@ class RedisPipe:
             self._listener.on_losses(plan_losses(acknowledged, doubtful, self._targets.values(), tails))
             self._flight.forget_recent()
         self.accepted += brought
+        self.brought_again += brought
         self.resent += len(plan.missing)
         self._flight.settled += len(doubtful) - (len(plan.missing) - brought)
         for command in plan.overtaken:
