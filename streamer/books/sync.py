@@ -45,8 +45,8 @@ class BookSync:
 
     __slots__ = (
         "_buffer", "_doubtful", "_held", "_intact", "_kept", "_patience_ns", "_pending", "_plain", "_regular", "_rules",
-        "_settings", "_span", "_stood", "book", "crossings", "differing", "duplicates", "event_ms", "gaps", "id", "received_ns",
-        "resyncs", "since_ns", "snapshots", "state",
+        "_settings", "_span", "_stood", "book", "crossings", "differing", "duplicates", "event_ms", "gaps", "id",
+        "received_ns", "resyncs", "since_ns", "snapshots", "state",
     )  # fmt: skip
 
     def __init__(self, market: Market, settings: BookSettings, now_ns: int = 0) -> None:
