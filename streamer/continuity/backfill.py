@@ -105,7 +105,7 @@ class TradeBackfill(Generic[T]):
         release: Callable[[Sequence[T]], None],
         *,
         resume: tuple[int, int] | None = None,
-        reopen: Iterable[Range] = (),
+        reopen: Sequence[Range] = (),
     ) -> None:
         """See to a symbol from now on.
 
@@ -119,11 +119,10 @@ class TradeBackfill(Generic[T]):
         self._tracked[symbol] = of
         if resume is not None:
             line.resume(resume[0])
-            of.reason, of.reason_at = GapReason.STARTED, line.next_id
+            of.reason, of.reason_at, of.began = GapReason.STARTED, line.next_id, line.next_id
             if self._now().exchange_ms - resume[1] > self._settings.resume_minutes * 60_000:
                 of.too_old = resume[0] + 1
-            for each in reopen:
-                line.reopen(*each)
+            self._searches.reopen(of, reopen, self._now())
             if line.troubled:
                 self.look_at(symbol)
 

@@ -32,6 +32,7 @@ class Tracked(Generic[T]):
     Attributes:
         reason, reason_at: why ids may be missing from `reason_at` on; other holes are mere holes.
         too_old: a hole that begins here lies over a restart too long ago; -1: none does.
+        began: where this process began; holes before it are searched for one by one, for ids between them may be lost.
         searching: its open searches.
     """
 
@@ -42,6 +43,7 @@ class Tracked(Generic[T]):
     reason: str = GapReason.HOLE
     reason_at: int = -1
     too_old: int = -1
+    began: int = -1
     searching: int = 0
 
 
@@ -102,11 +104,11 @@ def pieces(holes: int) -> str:
     return "" if holes == 1 else f"in {holes} pieces"
 
 
-def near_each_other(ranges: Sequence[Range]) -> Iterator[list[Range]]:
+def near_each_other(ranges: Sequence[Range], alone_before: int) -> Iterator[list[Range]]:
     """Holes in groups that a request or two covers; a gap of more than a page parts them."""
     group: list[Range] = []
     for each in ranges:
-        if group and each.first - group[-1].last > A_PAGE:
+        if group and (each.first - group[-1].last > A_PAGE or group[-1].last < alone_before):
             yield group
             group = []
         group.append(each)

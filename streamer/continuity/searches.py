@@ -73,6 +73,12 @@ class Searches(Generic[T]):
                 self._end_if_done(search, now)
         return of.line.troubled or of.searching > 0
 
+    def reopen(self, of: Tracked[T], ranges: Sequence[Range], now: Moment) -> None:
+        """Search for what a process before this one left open; what is beyond the bound stays told as missing."""
+        for each in ranges[: max(0, self._settings.searches - len(self._open))]:
+            of.line.reopen(*each)
+        self._opened(of, now)
+
     def next_ask(self, now: Moment) -> Ask[T] | None:
         """The request to make now: of the oldest search that may ask. It is asking until it is answered or failed."""
         for search in self._open:
@@ -140,7 +146,7 @@ class Searches(Generic[T]):
         if len(self._open) >= self._settings.searches:
             return []
         found = []
-        for near in near_each_other(of.line.due(now.ns)):
+        for near in near_each_other(of.line.due(now.ns), of.began):
             reason = of.reason if near[0].first <= of.reason_at <= near[-1].last else GapReason.HOLE
             search = Search(of, near[0].first, near[-1].last, ids_of(near), len(near), reason, now.ns, now.ns)
             found.append(search)
@@ -204,7 +210,7 @@ class Searches(Generic[T]):
     def _judge(self, ask: Ask[T], lacking: Sequence[Range], rows: Sequence[Found[T]], now: Moment) -> None:
         """Ids below the greatest of an answer that are not in it."""
         search = ask.search
-        void = {row.id for row in rows if row.item is None}
+        void = [row.id for row in rows if row.item is None and row.id <= search.last]
         for id in void:
             if search.of.line.missing(id, id):
                 self._absent(search, Range(id, id))
