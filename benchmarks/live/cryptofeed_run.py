@@ -89,10 +89,14 @@ def main():
     symbols = [f"{each['baseAsset']}-{each['quoteAsset']}" for each in listed]
     trades, books = (StampedTrades, StampedBooks) if stamps else (TradeStream, BookStream)
     where = {"host": "127.0.0.1", "port": redis_port}
+    to_trades, to_books = trades(**where), books(**where)
+    for backend in (to_trades, to_books):
+        # redis-py's default of five seconds ends their writers for good when the process is kept busy.
+        backend.redis += "?socket_timeout=600"
     handler = FeedHandler(config={"uvloop": True, "log": {"filename": "/dev/stderr", "level": "WARNING"},
                                   "backend_multiprocessing": False})  # fmt: skip
     handler.add_feed(Binance(symbols=symbols, channels=[TRADES, L2_BOOK],
-                             callbacks={TRADES: trades(**where), L2_BOOK: books(**where)}))  # fmt: skip
+                             callbacks={TRADES: to_trades, L2_BOOK: to_books}))  # fmt: skip
     asyncio.set_event_loop(uvloop.new_event_loop())  # uvloop 0.23 makes none by itself any more
     try:
         handler.run()

@@ -23,7 +23,7 @@ WARM_RATE = 2000.0
 _WARM_S = 60.0
 _DROPPED = 0.2
 """The share of a paced run that is not judged: its beginning."""
-_STILL_S = 0.5
+_STILL_S, _LOST_S, _LOOK_S, _BUSY = 0.5, 3.0, 0.1, 0.4
 _SETTLE_S = 60.0
 
 
@@ -37,6 +37,7 @@ class Saturated:
 
     per_cpu_s: float
     per_s: float
+    sent: int
     rss_bytes: int
     gaps: int
 
@@ -91,28 +92,35 @@ class Run:
             time.sleep(0.1)
 
     def saturate(self, seconds: float) -> Saturated:
-        """What it takes when the sender always has more."""
-        gaps = self._gaps()
-        self.sender.rate(-1)
-        time.sleep(min(1.5, seconds / 4))
-        first, cpu, began = self.redis.entries(), cpu_s(self.process.pid), time.monotonic()
-        time.sleep(seconds)
-        taken, used = self.redis.entries() - first, cpu_s(self.process.pid) - cpu
-        took = time.monotonic() - began
+        """What it takes when the sender always has more, counted until all that was sent is acknowledged.
+
+        Until then, because cryptofeed writes hardly anything while it is kept busy, and all of it afterwards.
+        """
         self.sender.rate(0)
-        return Saturated(taken / used, taken / took, rss_bytes(self.process.pid), self._gaps() - gaps)
+        first, cpu, _ = self._settle()
+        before, gaps, began = (self._sent(), first), self._gaps(), time.monotonic()
+        self.sender.rate(-1)
+        time.sleep(seconds)
+        self.sender.rate(0)
+        last, used, ended = self._settle(before)
+        taken, sent = last - first, self._sent() - before[0]
+        return Saturated(
+            taken / (used - cpu), taken / (ended - began), sent, rss_bytes(self.process.pid), self._gaps() - gaps
+        )
 
     def pace(self, rate: float, seconds: float) -> Paced:
         """So many messages a second; ends the contender, whose stamps are read then."""
         assert self.stamps is not None, "latencies need stamps"
         gaps = self._gaps()
+        self.sender.rate(0)
+        before = (self._settle()[0], self._sent())
         first = self.sender.rate(rate)["position"]
         cpu = cpu_s(self.process.pid)
         time.sleep(seconds)
         state = self.sender.rate(0)
         used = cpu_s(self.process.pid) - cpu
         last, ended_ns = state["position"], state["now_ns"]
-        self._settle()
+        self._settle((before[1], before[0]))
         rss, gaps = rss_bytes(self.process.pid), self._gaps() - gaps
         if status := end(self.process):
             raise RunError(f"{self.contender.name} ended with status {status}")
@@ -132,15 +140,31 @@ class Run:
             float(latency.mean()), sent / used, rss, gaps, max(0.0, (int(stamps.max()) - ended_ns) / 1e9),
         )  # fmt: skip
 
-    def _settle(self) -> None:
-        """Wait until the sender has sent all, and Redis takes no more."""
-        deadline, still, count = time.monotonic() + _SETTLE_S, time.monotonic(), -1
-        while self.sender.state()["behind"] or time.monotonic() - still < _STILL_S:
-            now = self.redis.entries()
-            if now != count:
-                count, still = now, time.monotonic()
+    def _settle(self, since: tuple[int, int] | None = None) -> tuple[int, float, float]:
+        """Wait until all is sent and acknowledged: entries, processor seconds and the time then.
+
+        Args:
+            since: messages sent and entries written before: what was sent after is waited for, and for what is lost
+                of it no longer than the process is at work.
+        """
+        deadline, patience = time.monotonic() + _SETTLE_S, _STILL_S if since is None else _LOST_S
+        seen = self._standing()
+        while True:
+            if since and not self.sender.state()["behind"] and seen[0] - since[1] >= self._sent() - since[0]:
+                return seen
+            time.sleep(_LOOK_S)
+            now = self._standing()
+            if now[0] != seen[0] or now[1] - seen[1] > _BUSY * (now[2] - seen[2]):
+                seen = now
+            elif now[2] - seen[2] > patience and not self.sender.state()["behind"]:
+                return seen
             self._check(deadline, "does not come to rest")
-            time.sleep(0.1)
+
+    def _sent(self) -> int:
+        return sum(int(done) for _, done, _ in self.sender.state()["peers"])
+
+    def _standing(self) -> tuple[int, float, float]:
+        return self.redis.entries(), cpu_s(self.process.pid), time.monotonic()
 
     def _gaps(self) -> int:
         with self.redis.client() as client:
