@@ -28,6 +28,7 @@ class StreamShape:
         buckets: into how many objects an hour is cut, by symbol (a stable hash); fixed for ever.
         ids: the column of the exchange's own numbers; None where it has none.
         contiguous: whether those numbers have no holes as long as nothing was lost.
+        added: text columns that objects of earlier releases lack; they are read as empty there.
     """
 
     dataset: str
@@ -36,6 +37,7 @@ class StreamShape:
     buckets: int
     ids: str | None = None
     contiguous: bool = False
+    added: tuple[str, ...] = ()
 
     @property
     def order(self) -> tuple[str, ...]:
@@ -167,12 +169,16 @@ STREAM_GAP = StreamShape(
         ("reason", pa.string()),
         ("from_id", pa.string()),
         ("to_id", pa.string()),
+        ("first_identity", pa.string()),  # the exchange's ids, see `GapEvent.first`; empty: it numbers none
+        ("last_identity", pa.string()),
         ("count", pa.int64()),  # -1: not known
         ("repaired", pa.bool_()),
         ("detail", pa.string()),
     ),
-    key=("ts", "kind", "reason", "from_id", "to_id", "repaired"),
+    # A burst is told in one millisecond: what is missing tells its events apart.
+    key=("ts", "kind", "reason", "from_id", "to_id", "first_identity", "last_identity", "repaired"),
     buckets=1,
+    added=("first_identity", "last_identity"),
 )
 
 STREAM_SHAPES = {

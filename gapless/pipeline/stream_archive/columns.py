@@ -84,6 +84,8 @@ def gap_table(exchange: str, events: Sequence[tuple[GapEvent, int]]) -> pa.Table
             for name in ("reason", "from_id", "to_id", "count", "repaired", "detail")
         },
         "kind": [str(gap.kind) for gap, _ in events],
+        "first_identity": [gap.first for gap, _ in events],
+        "last_identity": [gap.last for gap, _ in events],
         "received_ns": [seen for _, seen in events],
     }
     return pa.Table.from_arrays(

@@ -75,7 +75,8 @@ def events_around(lake: HourLake, exchange: str, hour_ms: int, spooled: Iterable
                     name: row[name] for name in ("symbol", "reason", "from_id", "to_id", "count", "repaired", "detail")
                 }
                 at_ms = int(row["ts"].timestamp() * 1000)
-                found.append(GapEvent(kind=Kind(row["kind"]), exchange=exchange, at_ms=at_ms, **told))
+                ids = {"first": row["first_identity"], "last": row["last_identity"]}
+                found.append(GapEvent(kind=Kind(row["kind"]), exchange=exchange, at_ms=at_ms, **told, **ids))
     return found
 
 
@@ -91,11 +92,28 @@ def _between(earlier: SymbolRange, later: SymbolRange) -> list[IdHole]:
 
 
 def _cause(hole: IdHole, events: Mapping[str, Sequence[GapEvent]]) -> str:
-    for event in (*events.get(hole.symbol, ()), *events.get("", ())):
+    """By the event that names the ids, the latest and narrowest; else by what happened near its time."""
+    ours = events.get(hole.symbol, ())
+    naming = [event for event in ours if _names(event, hole)]
+    if naming:
+        told = max(naming, key=lambda event: (event.at_ms, int(event.first) - int(event.last), event.repaired))
+        if not told.repaired or told.count == 0:  # else they were brought, and are missing for another reason
+            return _said(told)
+    for event in (*(each for each in ours if not each.first), *events.get("", ())):
         start, end = _ms(event.from_id, event.at_ms), _ms(event.to_id, event.at_ms)
         if min(start, end) <= hole.before_ms + NEAR_MS and max(start, end) >= hole.after_ms - NEAR_MS:
-            return f"{event.reason}: {event.detail}" if event.detail else event.reason
+            return _said(event)
     return ""
+
+
+def _names(event: GapEvent, hole: IdHole) -> bool:
+    if not (event.first.isdecimal() and event.last.isdecimal()):
+        return False
+    return int(event.first) <= hole.last_id and hole.first_id <= int(event.last)
+
+
+def _said(event: GapEvent) -> str:
+    return f"{event.reason}: {event.detail}" if event.detail else event.reason
 
 
 def _ms(stream_id: str, otherwise: int) -> int:

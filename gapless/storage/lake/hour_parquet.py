@@ -144,7 +144,7 @@ def hour_groups(source: Any, shape: StreamShape, *, name: str) -> Iterator[pa.Ta
         file = pq.ParquetFile(source, page_checksum_verification=True, pre_buffer=False)
         told = read_footer(file.metadata, shape, name=name)
         for number in range(file.metadata.num_row_groups):
-            rows = file.read_row_group(number, use_threads=False)
+            rows = _whole(file.read_row_group(number, use_threads=False), shape)
             if rows.column_names != shape.schema.names:
                 raise _damaged(name, f"its columns are {', '.join(rows.column_names)}")
             rows = rows.cast(shape.schema)
@@ -154,6 +154,15 @@ def hour_groups(source: Any, shape: StreamShape, *, name: str) -> Iterator[pa.Ta
         raise _damaged(name, error) from error
     if read != told.rows:
         raise _damaged(name, f"its footer says {told.rows} rows, it holds {read}")
+
+
+def _whole(rows: pa.Table, shape: StreamShape) -> pa.Table:
+    """Rows of an earlier release with the columns that it had not, empty; what else differs stays."""
+    for name in shape.added:
+        if name not in rows.column_names:
+            at = min(shape.schema.get_field_index(name), rows.num_columns)
+            rows = rows.add_column(at, shape.schema.field(name), pa.array([""] * rows.num_rows, pa.string()))
+    return rows
 
 
 def check_hour(data: bytes, shape: StreamShape, contents: HourContents, *, name: str) -> None:

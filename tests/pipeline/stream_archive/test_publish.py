@@ -75,8 +75,9 @@ def liquidation(at_ms: int, quantity: str) -> Entry:
     return Entry(Kind.LIQUIDATIONS, "binance", SYMBOLS[0], f"{at_ms}-0", at_ms + 500, 1, f"{at_ms}:{quantity}", payload)
 
 
-def loss(at_ms: int, *, reason: str = "reconnect", kind: Kind = Kind.TRADES) -> Entry:
-    told = GapEvent(kind=kind, exchange="binance", symbol=SYMBOLS[0], reason=reason, at_ms=at_ms, detail="cut")
+def loss(at_ms: int, *, reason: str = "reconnect", kind: Kind = Kind.TRADES, **said: Any) -> Entry:
+    told = GapEvent(kind=kind, exchange="binance", symbol=SYMBOLS[0], reason=reason, at_ms=at_ms,
+                    **{"detail": "cut", **said})  # fmt: skip
     body = msgspec.json.encode(told)
     return Entry(Kind.GAPS, "binance", SYMBOLS[0], f"{at_ms}-0", at_ms, at_ms * 10**6, f"{at_ms}", body)
 
@@ -278,6 +279,27 @@ def test_missing_ids_are_told_with_what_the_events_say(archive: Archive) -> None
     assert not report.good
     assert archive.books("SELECT state FROM check_run WHERE dataset = 'trades'") == [("dirty",)]
     assert archive.rows("stream_gap", "symbol, kind, reason") == [(SYMBOLS[0], "trades", "reconnect")]
+
+
+def test_an_event_that_names_the_ids_explains_them_at_any_distance_and_none_of_another_hole(archive: Archive) -> None:
+    later = HOUR + HOUR_MS // 2
+    archive.spool(
+        *(trade(number) for number in (1, 4, 8, 12, 20)),
+        loss(later, reason="hole", first="2", last="7", count=5, detail=""),
+        loss(later + 900, reason="hole", first="2", last="7", count=3, repaired=True, detail="brought"),
+        loss(later + 900, reason="hole", first="5", last="6", count=2, detail="too old"),
+        loss(later + 900, reason="hole", first="9", last="11", count=0, repaired=True, detail="never given"),
+    )
+    report = archive.publish()
+    trades = next(hour for hour in report.hours if hour.kind == "trades")
+    assert [(hole.first_id, hole.last_id, hole.cause) for hole in trades.holes] == [
+        (2, 3, ""),  # told as brought, and not there
+        (5, 7, "hole: too old"),
+        (9, 11, "hole: never given"),
+        (13, 19, ""),
+    ]
+    stored = archive.rows("stream_gap", "first_identity, last_identity, repaired")
+    assert sorted(stored) == [("2", "7", False), ("2", "7", True), ("5", "6", False), ("9", "11", True)]
 
 
 def test_holes_between_hours_are_told_and_those_filled_late_are_not(archive: Archive) -> None:

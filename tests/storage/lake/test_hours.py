@@ -13,11 +13,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gapless.domain.stream_columns import STREAM_SHAPES, TRADES
+from gapless.domain.stream_columns import STREAM_SHAPES, TRADES, StreamShape
 from gapless.domain.window import HOUR_MS, parse_time
 from gapless.errors import StorageError
 from gapless.storage.lake.files import FileStore
-from gapless.storage.lake.hour_layout import HourObject, hour_bucket, parse_hour_key
+from gapless.storage.lake.hour_layout import HourObject, SymbolRange, hour_bucket, parse_hour_key
+from gapless.storage.lake.hour_parquet import HourWriter
 from gapless.storage.lake.hour_runs import Runs
 from gapless.storage.lake.hours import HourLake, Published
 from gapless.storage.lake.locks import FileLocks
@@ -176,3 +177,30 @@ def test_a_key_names_its_object_and_no_other_key_does(dataset: str) -> None:
         f"{dataset}/binance-2026-11-20T16.99.parquet", f"_superseded/{target.key}",
     ):  # fmt: skip
         assert parse_hour_key(wrong) is None
+
+
+def test_an_object_of_a_release_without_a_column_is_read_with_it_empty_and_merged(tmp_path: Path) -> None:
+    new = STREAM_SHAPES["stream_gap"]
+    fields = [field for field in new.schema if field.name not in new.added]
+    key = tuple(name for name in new.key if name not in new.added)
+    old = StreamShape("stream_gap", pa.schema(fields), key, 1)
+
+    def row(at_ms: int, shape: StreamShape) -> pa.Table:
+        said = {"exchange": "binance", "symbol": "A/B", "ts": at_ms, "kind": "trades", "reason": "hole", "from_id": "",
+                "to_id": "", "count": 1, "repaired": False, "detail": "", "received_ns": 1, "first_identity": "7",
+                "last_identity": "7"}  # fmt: skip
+        return pa.Table.from_arrays([pa.array([said[f.name]], f.type) for f in shape.schema], schema=shape.schema)
+
+    lake = HourLake(FileStore(tmp_path / "lake"), FileLocks(tmp_path / "locks"), tmp_path / "work")
+    sink = pa.BufferOutputStream()
+    writer = HourWriter(sink, old)
+    writer.write(row(HOUR, old))
+    writer.finish((SymbolRange("A/B", 1, -1, -1, HOUR, HOUR),))
+    target = HourObject("stream_gap", "binance", HOUR, None)
+    lake.store.put(target.key, sink.getvalue().to_pybytes())
+    with Runs(tmp_path / "work", new, "binance") as runs:
+        runs.add(row(HOUR + 5, new))
+        for each in runs.finish():
+            lake.publish(each, runs)
+    (rows,) = [rows.to_pylist() for rows in lake.read("stream_gap", "binance", HOUR)]
+    assert [(each["first_identity"], each["last_identity"]) for each in rows] == [("", ""), ("7", "7")]
