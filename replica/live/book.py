@@ -46,6 +46,9 @@ class Book:
         holes: update ids have holes (USD-M).
         unit: what a large level's quantity is about.
         levels: how many levels a side, about.
+
+    Attributes:
+        update_id: of the newest change; `oldest_id`: the oldest update whose book is still known.
     """
 
     def __init__(self, key: int, cell: int, at_ms: int, *, holes: bool, unit: int, levels: int) -> None:
@@ -59,13 +62,13 @@ class Book:
         self.update_id = (at_ms - EPOCH_MS) * IDS_A_MS
         self.listeners: list[Changes] = []
         self._ids, self._cells, self._was = array("q"), array("q"), array("q")
-        self._moments: deque[tuple[int, int]] = deque([(at_ms, self.update_id)], maxlen=_MOMENTS)
+        self._skip = 0
         self._fill(cell)
         # The book as it was found has no history.
         for column in (self._ids, self._cells, self._was):
             del column[:]
-        self.update_id = (at_ms - EPOCH_MS) * IDS_A_MS
-        self._moments[0] = (at_ms, self.update_id)
+        self.update_id = self.oldest_id = (at_ms - EPOCH_MS) * IDS_A_MS
+        self._moments: deque[tuple[int, int]] = deque([(at_ms, self.update_id)], maxlen=_MOMENTS)
 
     @property
     def best(self) -> tuple[int, int, int]:
@@ -96,7 +99,7 @@ class Book:
         if cell == was:
             return
         if self._holes:
-            self.update_id += self._random.getrandbits(6)
+            self._skip += self._random.getrandbits(6)
         self.cell = cell
         if abs(cell - was) > self._window:
             self._rebuild(cell)
@@ -129,7 +132,7 @@ class Book:
         """So many levels change at random, most of them near the top: quantities, levels that go, levels that come."""
         draw, window, cell = self._random.getrandbits, self._window, self.cell
         if self._holes:
-            self.update_id += draw(6)
+            self._skip += draw(6)
         for _ in range(count):
             word = draw(24)
             depth = word >> 8
@@ -147,15 +150,10 @@ class Book:
         """A trade at the best price: `sold` into the best bid, or bought from the best ask. The level never goes empty,
         since price moves on its path alone; what is taken out whole is put back by others at once."""
         if self._holes:
-            self.update_id += self._random.getrandbits(5)
+            self._skip += self._random.getrandbits(5)
         side, at = (self.bids, self.cell) if sold else (self.asks, self.cell + 1)
         left = side[at] - quantity
         (self._bid if sold else self._ask)(at, left if left > 0 else self._quantity())
-
-    @property
-    def oldest_id(self) -> int:
-        """The oldest update whose book is still known: of older ones, what was overwritten is forgotten."""
-        return self._ids[0] - 1 if self._ids else self.update_id
 
     def at(self, update_id: int) -> tuple[int, dict[int, int], dict[int, int]] | None:
         """The book just after an update: the update's id (at most the newest), bids, asks; None if forgotten."""
@@ -232,10 +230,15 @@ class Book:
                 listener.first_id = self.update_id
 
     def _changed(self, signed_cell: int, was: int) -> None:
-        self.update_id += 1 + self._random.getrandbits(2) if self._holes else 1
+        if self._holes:
+            self.update_id += 1 + self._random.getrandbits(2) + self._skip
+            self._skip = 0
+        else:
+            self.update_id += 1
         self._ids.append(self.update_id)
         self._cells.append(signed_cell)
         self._was.append(was)
         if len(self._ids) >= 2 * _JOURNAL:
+            self.oldest_id = self._ids[_JOURNAL - 1]
             for column in (self._ids, self._cells, self._was):
                 del column[:_JOURNAL]
