@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import msgspec
 
-from gapless.domain.live import Kind, last_key
+from gapless.domain.live import Entry, Kind, last_key
 from gapless.exchanges.binance.streams.messages import decode_message
 from gapless.exchanges.binance.streams.names import StreamSpec
 from streamer.channels.latency import Delays
@@ -82,8 +82,11 @@ class Channel:
         """One payload, as received. The hot path."""
         raise NotImplementedError
 
+    def resume(self, entries: Sequence[Entry]) -> None:
+        """Go on after what a process before this one wrote: its newest entries, oldest first."""
+
     def tick(self, now_ns: int) -> None:
-        """What time alone brings about."""
+        """What time alone brings about. `now_ns`: of the monotonic clock."""
 
     def carried(self, now_ns: int) -> None:
         """A connection carries the stream (again)."""

@@ -5,12 +5,12 @@ Nothing of the exchange numbers what they miss, so they order and de-duplicate b
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import msgspec
 
 from gapless.domain.instrument import Market
-from gapless.domain.live import last_key
+from gapless.domain.live import Entry, last_key
 from gapless.exchanges.binance.streams.messages import (
     BookTicker,
     ForceOrder,
@@ -42,6 +42,10 @@ class BookTickerChannel(Channel):
         self._spot = spec.market is Market.SPOT
         self.last_id: int = -1
 
+    def resume(self, entries: Sequence[Entry]) -> None:
+        for entry in entries:
+            self.last_id = max(self.last_id, int(entry.identity))
+
     def take(self, data: bytes, received_ns: int) -> None:
         if self._spot:
             try:
@@ -71,6 +75,10 @@ class MarkPriceChannel(Channel):
         super().__init__(spec, desk)
         self._recent: Recent[int] = Recent(_RECENT)
 
+    def resume(self, entries: Sequence[Entry]) -> None:
+        for entry in entries:
+            self._recent.is_new(int(entry.identity))
+
     def take(self, data: bytes, received_ns: int) -> None:
         message = self.decode(data, MarkPrice)
         if message is None:
@@ -95,6 +103,10 @@ class KlineChannel(Channel):
         self._recent: Recent[bytes] = Recent(_RECENT)
         self._on_closed = on_closed
 
+    def resume(self, entries: Sequence[Entry]) -> None:
+        for entry in entries:
+            self._recent.is_new(entry.identity.encode())
+
     def take(self, data: bytes, received_ns: int) -> None:
         message = self.decode(data, Kline)
         if message is None:
@@ -104,10 +116,7 @@ class KlineChannel(Channel):
             self.refuse(data, f"fields: interval {bar.i!r} in {self.spec.name}")
             return
         interval = bar.i.encode()
-        if bar.x:
-            identity = b"%b:%d:1" % (interval, bar.t)
-        else:
-            identity = b"%b:%d:0:%d" % (interval, bar.t, message.E)
+        identity = b"%b:%d:1" % (interval, bar.t) if bar.x else b"%b:%d:0:%d" % (interval, bar.t, message.E)
         if not self._recent.is_new(identity):
             self.duplicates += 1
             return
@@ -130,6 +139,10 @@ class LiquidationChannel(Channel):
         self._recent: Recent[bytes] = Recent(_RECENT_LIQUIDATIONS)
         self._on_liquidation = on_liquidation
         self.key = last_key(spec.kind, EXCHANGE, spec.symbol)
+
+    def resume(self, entries: Sequence[Entry]) -> None:
+        for entry in entries:
+            self._recent.is_new(entry.payload)
 
     def take(self, data: bytes, received_ns: int) -> None:
         message = self.decode(data, ForceOrder)

@@ -40,7 +40,7 @@ class TradesChannel(Channel):
     def take(self, data: bytes, received_ns: int) -> None:
         try:
             message = decode_message(data)
-            number, event_ms = message.a, message.E  # type: ignore[union-attr]
+            number, event_ms = message.a, message.E
         except Exception:
             message = None
         if type(message) is not AggTrade:

@@ -22,7 +22,7 @@ from gapless.exchanges.binance.paging import kline_weight
 from gapless.exchanges.binance.symbols import ExchangeInfo, parse_exchange_info
 from gapless.exchanges.binance.verdict import Act, Verdict, judge
 from gapless.exchanges.binance.wire import NoReply, Reply, Wire
-from gapless.exchanges.pacing import Pacer
+from gapless.exchanges.pacing import Pacer, Standing
 
 _ENDPOINTS = {
     Market.SPOT: {"time": "publicGetTime", "exchangeInfo": "publicGetExchangeInfo", "klines": "publicGetKlines"},
@@ -122,6 +122,10 @@ class BinanceRest:
         sample = TimeSample(server_ms, reply.sent_s, reply.received_s, self._wall())
         self.clock.take(sample)
         return sample
+
+    async def standing(self) -> Standing:
+        """How the budget stands that this client shares."""
+        return await self._pacer.standing()
 
     async def exchange_info(self) -> str:
         """The body of exchangeInfo, as received (1 MB on USD-M, several on spot)."""

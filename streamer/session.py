@@ -1,0 +1,381 @@
+"""The sidecar at work: everything opened, joined, and ended in order."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AsyncExitStack, suppress
+
+from redis.asyncio import Redis
+from redis.exceptions import RedisError
+
+from gapless.config import Settings
+from gapless.domain.instrument import Instrument, Market
+from gapless.domain.live import Entry, GapEvent, book_key
+from gapless.errors import ConfigError, StorageError
+from gapless.exchanges.binance.connect import connect
+from gapless.exchanges.binance.rest import BinanceRest
+from gapless.exchanges.binance.streams.names import StreamSpec, stream_specs
+from streamer.channels.channel import EXCHANGE, Channel
+from streamer.connections import Connections, LaneView, Take
+from streamer.continuity.boundaries import Boundaries
+from streamer.continuity.moment import Moment
+from streamer.operations.clocks import ClockWatch, LoopWatch
+from streamer.operations.http import HealthServer
+from streamer.operations.request import Orders, StreamRequest
+from streamer.operations.settings_file import StreamerSettings
+from streamer.operations.status import encode_status, status_key
+from streamer.operations.universe import Universe
+from streamer.outlet import Outlet
+from streamer.refusals import Refusals
+from streamer.resuming import Tails, read_tails
+from streamer.side import MarketSide
+from streamer.stores import Stores, open_stores
+from streamer.transport import transport_of
+from streamer.watch import Watch
+
+_TICK_S = 0.05
+_REFRESHED_IN_S = 5.0
+_REDIS_WAIT_S = 0.2
+
+
+class Sidecar:
+    """A running session: who hears the connections, and who ticks.
+
+    Attributes:
+        sides: by market. gaps: events told since the start, by reason.
+    """
+
+    def __init__(self, request: StreamRequest, options: StreamerSettings, outlet: Outlet, refusals: Refusals) -> None:
+        self.request = request
+        self.options = options
+        self.outlet = outlet
+        self.refusals = refusals
+        self.sides: dict[Market, MarketSide] = {}
+        self.gaps: Counter[str] = Counter()
+        self.silent: set[tuple[Market, str]] = set()
+        self.boundaries = Boundaries(options.continuity, self.tell)
+        self.specs: dict[tuple[Market, str], StreamSpec] = {}
+        self._carriers: Counter[tuple[Market, str]] = Counter()
+        self._tails: Mapping[str, Sequence[Entry]] = {}
+        self._told: Sequence[GapEvent] = ()
+
+    # ---- what is wanted ----------------------------------------------------------------------------------------------
+
+    def specs_of(self, instruments: Sequence[Instrument]) -> list[StreamSpec]:
+        """The exchange's streams that the request needs of these instruments."""
+        request = self.request
+        return [
+            spec for each in instruments for spec in stream_specs(each, request.channels, intervals=request.intervals)
+        ]
+
+    def prepare(self, specs: Sequence[StreamSpec], tails: Tails) -> None:
+        """Before these are wanted: what was written of them before; and those that are wanted no longer are let go."""
+        wanted = {(spec.market, spec.name): spec for spec in specs}
+        gone = [spec for key, spec in self.specs.items() if key not in wanted]
+        new = [spec for key, spec in wanted.items() if key not in self.specs]
+        self._tails, self._told = tails.entries, tails.gaps
+        for spec in gone:
+            self.sides[spec.market].close(spec)
+            self.silent.discard((spec.market, spec.name))
+        self.boundaries.stopped(gone, self.now())
+        self.boundaries.started(new, self.now())
+        self.specs = wanted
+
+    # ---- what connections say ----------------------------------------------------------------------------------------
+
+    def taker(self, spec: StreamSpec) -> Take:
+        side = self.sides[spec.market]
+        return (side.channels.get(spec.name) or side.open(spec, self._tails, self._told)).take
+
+    def on_opened(self, lane: LaneView, specs: Sequence[StreamSpec]) -> None:
+        now = self.now()
+        self.boundaries.opened(specs, now)
+        for spec in specs:
+            self._carriers[spec.market, spec.name] += 1
+            self.silent.discard((spec.market, spec.name))
+            if (channel := self._channel(spec)) is not None:
+                channel.carried(now.ns)
+
+    def on_ended(self, lane: LaneView, specs: Sequence[StreamSpec], why: str, covered: bool) -> None:
+        now = self.now()
+        self.boundaries.ended([spec for spec in specs if (spec.market, spec.name) in self.specs], why, covered, now)
+        for spec in specs:
+            key = spec.market, spec.name
+            self._carriers[key] = max(0, self._carriers[key] - 1)
+            channel = self._channel(spec)
+            if channel is None or self._carriers[key]:
+                continue
+            if not covered:
+                self.sides[spec.market].backfill.because(spec.symbol, "reconnect")
+            channel.dropped(now.ns)
+
+    def on_silent(self, spec: StreamSpec, silent_s: float) -> None:
+        self.silent.add((spec.market, spec.name))
+        self.boundaries.silent(spec, silent_s, self.now())
+
+    def on_unread(self, payload: bytes) -> None:
+        self.refusals.take(None, payload, "frame: of no stream that is wanted, and no answer")
+
+    def _channel(self, spec: StreamSpec) -> Channel | None:
+        return self.sides[spec.market].channels.get(spec.name)
+
+    # ---- what is told ------------------------------------------------------------------------------------------------
+
+    def tell(self, gap: GapEvent) -> None:
+        """An event for `md.gaps`."""
+        self.gaps[gap.reason] += 1
+        self.outlet.tell(gap)
+
+    def now(self) -> Moment:
+        """This moment, on the clock of whichever market is known."""
+        for side in self.sides.values():
+            return side.now()
+        wall_ns = time.time_ns()
+        return Moment(time.monotonic_ns(), wall_ns, wall_ns // 1_000_000)
+
+    # ---- time --------------------------------------------------------------------------------------------------------
+
+    async def tick(self) -> None:
+        """What time brings about, until cancelled."""
+        turn = 0
+        share = _TICK_S / _REFRESHED_IN_S
+        while True:
+            await asyncio.sleep(_TICK_S)
+            turn += 1
+            now_ns = time.monotonic_ns()
+            for side in self.sides.values():
+                side.tick(now_ns)
+                side.refresh(share)
+                if turn % 2 == 0:
+                    side.show_newest()
+                if turn % 20 == 0:
+                    side.look()
+            if turn % 20 == 0:
+                self.boundaries.look(self.now())
+
+    async def show_wanted(self, redis: Redis) -> None:
+        """Once a second: all levels of the books that somebody asked for. Until cancelled."""
+        while True:
+            await asyncio.sleep(1.0)
+            books = [(side, raw, book_key("want", EXCHANGE, channel.spec.symbol))
+                     for side in self.sides.values() for raw, channel in side.books.items()]  # fmt: skip
+            if not books:
+                continue
+            with suppress(RedisError, OSError):  # a wish that cannot be read is none; the outlet says what is wrong
+                wishes = await redis.mget([key for _, _, key in books])
+                for (side, raw, _), wish in zip(books, wishes, strict=True):
+                    if wish is not None:
+                        side.show_full(raw)
+
+
+async def run_session(
+    request: StreamRequest,
+    settings: Settings,
+    options: StreamerSettings,
+    *,
+    orders: Orders,
+    say: Callable[[str], None],
+) -> int:
+    """Stream until `orders.over`, then write what is under way. 0: all was written; 1: some of it waits on disk.
+
+    Raises:
+        ConfigError: something that only a person can put right. StorageError: the spool cannot be used.
+    """
+    if settings.redis_url is None:
+        raise ConfigError("GAPLESS_REDIS_URL is not set: `gapless up` starts a Redis and sets it, .env names another")
+    url = settings.redis_url.get_secret_value()
+    shard = str(request.shard).replace("/", "-")
+    async with AsyncExitStack() as stack:
+        redis = Redis.from_url(url, socket_timeout=10.0, socket_connect_timeout=10.0, protocol=2)
+        stack.push_async_callback(redis.aclose)
+        outlet = Outlet(
+            url, settings.spool_dir / "outlet" / shard, options.outlet, name=f"gapless-streamer-{shard}", say=say
+        )
+        sidecar = Sidecar(request, options, outlet, Refusals(settings.spool_dir, say=say))
+        rests: dict[Market, BinanceRest] = {}
+
+        async def listing(market: Market) -> Sequence[Instrument]:
+            if market not in rests:
+                rests[market] = await stack.enter_async_context(_rest(market, settings, say))
+            return (await rests[market].instruments()).instruments
+
+        universe = Universe(request, settings.symbols_file, listing, options.operations, say=say)
+        await universe.first()
+        stores = await stack.enter_async_context(open_stores(request, settings, options, sidecar, rests, say=say))
+        connections = Connections(
+            sidecar,
+            transport_of(request.transport),
+            {market: settings.ws_url(market) for market in Market},
+            options.connections,
+            say=say,
+            proxy_for=settings.proxy_for,
+        )
+        watch = Watch(sidecar, connections, stores, universe, loop=LoopWatch(on_stall=_stalled(say)))
+        if request.port is not None:
+            server = await stack.enter_async_context(HealthServer(watch, request.host, request.port))
+            say(f"health and metrics: {server.url}/metrics")
+
+        def add_sides() -> None:
+            for market, rest in rests.items():
+                if market not in sidecar.sides:
+                    sidecar.sides[market] = MarketSide(
+                        market, rest, outlet, options, top=request.top, books=request.books,
+                        refuse=sidecar.refusals.take, tell=sidecar.tell, on_bar=stores.on_bar,
+                        on_liquidation=stores.on_liquidation, want_bars=stores.want_bars,
+                    )  # fmt: skip
+
+        add_sides()
+        outlet_task = asyncio.create_task(outlet.run(), name="outlet")
+        try:
+            await _connected(outlet, outlet_task, orders, say)
+            return await _work(
+                sidecar, connections, stores, universe, watch, outlet_task, redis, orders, add_sides, say
+            )
+        finally:
+            outlet_task.cancel()
+            with suppress(asyncio.CancelledError):
+                await outlet_task
+
+
+async def _work(
+    sidecar: Sidecar,
+    connections: Connections,
+    stores: Stores,
+    universe: Universe,
+    watch: Watch,
+    outlet_task: asyncio.Task[None],
+    redis: Redis,
+    orders: Orders,
+    add_sides: Callable[[], None],
+    say: Callable[[str], None],
+) -> int:
+    operations = sidecar.options.operations
+    changes: asyncio.Queue[Sequence[Instrument]] = asyncio.Queue(maxsize=1)
+
+    async def want(instruments: Sequence[Instrument], *, first: bool = False) -> None:
+        add_sides()
+        specs = sidecar.specs_of(instruments)
+        new = [spec for spec in specs if (spec.market, spec.name) not in sidecar.specs]
+        sidecar.prepare(specs, await _tails(redis, new, first, say))
+        stores.want(instruments)
+        connections.want(specs)
+
+    def changed(instruments: Sequence[Instrument]) -> None:
+        if changes.full():
+            changes.get_nowait()
+        changes.put_nowait(instruments)
+
+    async def follow() -> None:
+        while True:
+            await want(await changes.get())
+
+    await want(universe.instruments, first=True)
+    say(f"{len(universe.instruments)} instruments, {len(sidecar.specs)} streams")
+    tasks = [
+        asyncio.create_task(work, name=name)
+        for name, work in (
+            ("connections", connections.run()),
+            *((f"{market}", side.run()) for market, side in sidecar.sides.items()),
+            ("ticks", sidecar.tick()),
+            ("refusals", sidecar.refusals.run()),
+            ("wanted books", sidecar.show_wanted(redis)),
+            ("stores", stores.run()),
+            ("instruments", universe.run(changed, orders.reload)),
+            ("changes", follow()),
+            ("loop", watch.loop.run()),
+            ("clocks", ClockWatch(
+                {market: side.rest for market, side in sidecar.sides.items()}, operations.clock_s,
+                on_offset=watch.on_offset, say=say,
+            ).run()),
+            ("status", _tell_status(watch, redis, operations.status_s, operations.status_expires_s)),
+        )
+    ]  # fmt: skip
+    over = asyncio.create_task(orders.over.wait(), name="over")
+    try:
+        done, _ = await asyncio.wait([over, outlet_task, *tasks], return_when=asyncio.FIRST_COMPLETED)
+        for task in done - {over}:
+            task.result()  # what failed is raised; what ended by itself ends all
+        return await _end(sidecar, connections, stores, tasks, say)
+    finally:
+        for task in (over, *tasks):
+            task.cancel()
+        await asyncio.gather(over, *tasks, return_exceptions=True)
+
+
+async def _end(
+    sidecar: Sidecar,
+    connections: Connections,
+    stores: Stores,
+    tasks: Sequence[asyncio.Task[None]],
+    say: Callable[[str], None],
+) -> int:
+    """End in order: no more messages, then nothing more to order or search, then all that was told is written."""
+    left_s = sidecar.options.operations.stop_s
+    await connections.close()
+    with suppress(TimeoutError):
+        async with asyncio.timeout(left_s / 4):
+            await asyncio.gather(*(task for task in tasks if task.get_name() == "connections"), return_exceptions=True)
+    for task in tasks:
+        if task.get_name() not in ("stores", "status"):
+            task.cancel()
+    await asyncio.gather(*(t for t in tasks if t.get_name() not in ("stores", "status")), return_exceptions=True)
+    for side in sidecar.sides.values():
+        side.backfill.close()
+        side.show_newest()
+    sidecar.boundaries.stopped(sidecar.specs.values(), sidecar.now())
+    await sidecar.refusals.flush()
+    stored = await stores.drain(left_s / 4)
+    written = await sidecar.outlet.drain(left_s / 2)
+    say("all was written" if written and stored else "what Redis or MySQL did not take waits on disk")
+    return 0 if written and stored else 1
+
+
+async def _tails(redis: Redis, specs: Sequence[StreamSpec], first: bool, say: Callable[[str], None]) -> Tails:
+    try:
+        return await read_tails(redis, specs, gaps=first)
+    except StorageError as error:
+        say(f"{error}; streams begin without a look at what was before")
+        return Tails()
+
+
+async def _connected(outlet: Outlet, task: asyncio.Task[None], orders: Orders, say: Callable[[str], None]) -> None:
+    """Wait until Redis takes entries and what a process before left on disk is in it."""
+    told = False
+    since = time.monotonic()
+    while not orders.over.is_set():
+        state = outlet.state()
+        if state.connected and not state.spooling:
+            return
+        if task.done():
+            task.result()
+        if not told and time.monotonic() - since > 2.0:
+            say("waiting for Redis" if not state.connected else "bringing what waited on disk to Redis")
+            told = True
+        await asyncio.sleep(_REDIS_WAIT_S)
+
+
+async def _tell_status(watch: Watch, redis: Redis, every_s: float, expires_s: float) -> None:
+    while True:
+        status = watch.status()
+        with suppress(RedisError, OSError):  # it is told again in a moment
+            await redis.set(status_key(status.shard), encode_status(status), px=int(expires_s * 1000))
+        await asyncio.sleep(every_s)
+
+
+def _rest(market: Market, settings: Settings, say: Callable[[str], None]) -> BinanceRest:
+    return connect(
+        market,
+        settings.rest_url(market),
+        control_url=settings.control_url,
+        var_dir=settings.var_dir,
+        budget_share=settings.budget_share,
+        max_wait_s=120.0,
+        on_wait=lambda reason, until_ms: say(f"{market}: {reason}"),
+    )
+
+
+def _stalled(say: Callable[[str], None]) -> Callable[[float], None]:
+    return lambda late_s: say(f"the event loop stood still for {late_s:.1f} s")
