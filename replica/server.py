@@ -10,7 +10,6 @@ import sys
 from collections.abc import AsyncIterator, Collection, Mapping
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
-from typing import Any
 
 from aiohttp import web
 
@@ -32,7 +31,7 @@ from replica.vision.routes import add_archive
 
 HOST = "127.0.0.1"
 _PARENT_POLL_S = 0.5
-_UM_ROUTES = ("/public/", "/market/")
+_UM_ROUTES = ("/public/", "/market/", "/private/")
 _LONGEST_URL = 1 << 17  # a thousand streams, percent-encoded
 
 
@@ -119,7 +118,7 @@ async def serving(
     """
     network, um_ports = Network(), set[int]()
     start = start or LiveStart()
-    hub = Hub(exchange.clock, live or _live_side(exchange), start.script, start.rules)
+    hub = Hub(exchange.clock, live or exchange.live or Silent(), start.script, start.rules)
     app = make_app(exchange, network, hub, um_ports)
     runner = web.AppRunner(app, access_log=None, handle_signals=False, shutdown_timeout=0.2, max_line_size=_LONGEST_URL)
     await runner.setup()
@@ -146,18 +145,6 @@ async def serving(
         await runner.cleanup()
         with suppress(asyncio.CancelledError):
             await pump  # what broke it, if something did, is told here
-
-
-def _live_side(exchange: Exchange) -> Live:
-    found: Live | None = getattr(exchange, "live", None)
-    if found is None:
-        from replica.live.market import LiveMarket
-
-        source: Any = exchange.source
-        if not hasattr(source, "_market"):
-            return Silent()
-        found = LiveMarket(source._market, tuple(source._listings.values()), exchange.clock.now_ms)
-    return found
 
 
 async def serve_until_told(

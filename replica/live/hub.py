@@ -193,7 +193,7 @@ class Hub:
         connection.shut_down(self.clock.now_ms(), self._monotonic() + after_s)
 
     def play(self, script: LiveScript) -> None:
-        """Replaces the fault script. What an earlier one holds back is sent, who was silenced or stalled speaks again."""
+        """Replaces the fault script. What an earlier one holds back is sent; nobody is silent or stalled any more."""
         self.faults = LiveFaults(script)
         now_s = self._monotonic()
         for fan in self._waiting:

@@ -6,6 +6,7 @@ are acknowledged too. Errors are wrapped, as on the wire.
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import unquote
@@ -16,8 +17,8 @@ from gapless.domain.instrument import Market
 
 _METHODS = ("SUBSCRIBE", "UNSUBSCRIBE", "LIST_SUBSCRIPTIONS", "SET_PROPERTY", "GET_PROPERTY")
 _PUBLIC_MARKS = ("@bookTicker", "@depth", "@rpiDepth", "@trade")
-_ROUTES = ("/public", "/market")
-_LONGEST_ID = 36
+_ROUTES = ("/public", "/market", "/private")
+_TEXT_ID = re.compile(r"[A-Za-z0-9_-]{1,36}")  # alphanumeric by the page; UUIDs have dashes
 _MAX_UNSIGNED = 2**64
 
 
@@ -26,7 +27,8 @@ class Place:
     """Where a client connected.
 
     Attributes:
-        route: of USD-M `/public`, `/market` or nothing, which serves public streams alone; of spot nothing.
+        route: of USD-M `/public`, `/market`, `/private` (of accounts: silent here) or nothing, which serves public
+            streams alone; of spot nothing.
         combined: `/stream` rather than `/ws`.
         streams: those that the URL names.
     """
@@ -39,7 +41,7 @@ class Place:
 def parse_place(market: Market, path: str, query: str) -> Place | None:
     """The place of a raw path and query (both percent-encoded); None where nothing is served.
 
-    `/ws/a/b`, `/stream?streams=a/b`, below `/public` and `/market` on USD-M.
+    `/ws/a/b`, `/stream?streams=a/b`, below a route on USD-M.
     """
     route = ""
     if market is Market.UM:
@@ -64,7 +66,9 @@ def is_served(market: Market, route: str, stream: str) -> bool:
     if market is Market.SPOT:
         return True
     public = stream == "!bookTicker" or any(mark in stream for mark in _PUBLIC_MARKS)
-    return public if route in ("", "/public") else not public
+    if route in ("", "/public"):
+        return public
+    return route == "/market" and not public
 
 
 @dataclass(slots=True)
@@ -124,10 +128,11 @@ class Desk:
     def _wrong_id(self, request: dict[str, Any]) -> str | None:
         number = request.get("id")
         whole = isinstance(number, int) and not isinstance(number, bool)
+        text = isinstance(number, str) and _TEXT_ID.fullmatch(number) is not None
         if self.market is Market.UM:
-            fine = whole and 0 <= int(number or 0) < _MAX_UNSIGNED
+            # The page says unsigned integer alone; the exchange's own SDK sends UUIDs here as well.
+            fine = text or (whole and 0 <= int(number or 0) < _MAX_UNSIGNED)
             return None if fine else "request ID must be an unsigned integer"
-        text = isinstance(number, str) and number.isalnum() and number.isascii() and len(number) <= _LONGEST_ID
         return None if number is None or whole or text else "request ID must be an integer, text or null"
 
     def _subscribe(self, params: list[str], number: Any) -> Answer:

@@ -74,7 +74,7 @@ async def test_routes_are_usdms_on_spots_port_as_well_and_nothing_is_served_else
         feed.say(TRADES, 6, market=Market.SPOT)
         live.tick()
         assert await client.ids() == [5]
-        for path, status in (("/wss", 404), ("/private/ws", 404), ("/ws/x?timeUnit=MICROSECOND", 501)):
+        for path, status in (("/wss", 404), ("/streams", 404), ("/ws/x?timeUnit=MICROSECOND", 501)):
             with pytest.raises(websockets.InvalidStatus) as refused:
                 await websockets.connect(live.um_ws + path)
             assert refused.value.response.status_code == status

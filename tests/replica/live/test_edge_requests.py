@@ -47,11 +47,11 @@ def test_wrong_requests_are_answered_with_wrapped_errors(request_: Any, code: in
     assert answer["id"] == (1 if readable else None)
 
 
-@pytest.mark.parametrize("number", [1, -1, "abc123", None])
-def test_spot_takes_whole_numbers_text_and_null_as_ids_usdm_whole_numbers_alone(number: Any) -> None:
+@pytest.mark.parametrize("number", [1, -1, "abc123", "a1b2c3d4-0000-4000-8000-0123456789ab", None])
+def test_ids_are_whole_numbers_or_text_on_spot_negative_or_null_as_well(number: Any) -> None:
     request = {"method": "LIST_SUBSCRIPTIONS", "id": number}
     assert ask(request) == {"result": ["a@trade"], "id": number}
-    assert ("result" in ask(request, Market.UM)) is (number == 1)
+    assert ("result" in ask(request, Market.UM)) is (number not in (-1, None))
 
 
 def test_a_stream_asked_for_twice_is_one_and_counts_as_asked_anew() -> None:
@@ -74,7 +74,8 @@ def test_a_stream_asked_for_twice_is_one_and_counts_as_asked_anew() -> None:
         (Market.UM, "/public/ws/a@depth/a@depth", "", Place("/public", False, ["a@depth"])),
         (Market.UM, "/market/stream", "streams=!forceOrder@arr", Place("/market", True, ["!forceOrder@arr"])),
         (Market.UM, "/stream", "", Place("", True, [])),
-        (Market.UM, "/private/ws", "", None),
+        (Market.UM, "/private/ws", "", Place("/private", False, [])),
+        (Market.SPOT, "/private/ws", "", None),
         (Market.UM, "/fapi/v1/time", "", None),
     ],
 )
@@ -108,4 +109,5 @@ def test_usdm_streams_are_parted_by_route() -> None:
         assert all(is_served(Market.UM, route, name) for name in names)
     assert not any(is_served(Market.UM, "/market", name) for name in public)
     assert not any(is_served(Market.UM, route, name) for name in market for route in ("", "/public"))
+    assert not any(is_served(Market.UM, "/private", name) for name in [*public, *market])
     assert all(is_served(Market.SPOT, "", name) for name in [*public, *market])
