@@ -11,6 +11,7 @@ from functools import cache
 from pathlib import Path
 from typing import Annotated, Literal
 from urllib.parse import urlsplit
+from urllib.request import getproxies, proxy_bypass
 
 from pydantic import AliasChoices, BeforeValidator, Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
@@ -168,6 +169,18 @@ class Settings(BaseSettings):
     def ws_url(self, market: Literal["spot", "um"] | str) -> str:
         """The WebSocket base of a market, without a route."""
         return self.binance_spot_ws_url if market == "spot" else self.binance_um_ws_url
+
+    def proxy_for(self, url: str) -> str | None:
+        """The proxy that `HTTPS_PROXY` or `HTTP_PROXY` names for a URL, unless `NO_PROXY` has its host.
+
+        `wss://` goes by what is said of `https://`, `ws://` by `http://`; a proxy without a scheme speaks HTTP.
+        """
+        parts, proxies = urlsplit(url), getproxies()
+        scheme = {"wss": "https", "ws": "http"}.get(parts.scheme, parts.scheme)
+        proxy = proxies.get(scheme)
+        if not proxy or proxy_bypass(parts.netloc.rpartition("@")[2]):
+            return None
+        return proxy if "://" in proxy else f"http://{proxy}"
 
     @classmethod
     def settings_customise_sources(

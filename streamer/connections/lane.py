@@ -310,9 +310,13 @@ class Lane:
         begun = []
         for name in names:
             entry = self._entries.get(name.encode())
-            if entry is not None and entry.wanted and entry.carried_s is None:
+            if entry is None or not entry.wanted:
+                continue
+            if entry.carried_s is None:
                 entry.carried(now_s, now_ns)
                 begun.append(entry.stream.spec)
+            else:
+                entry.since_s = now_s  # subscribed again: from now on it has its time to speak
         if begun:
             self._office.intake.on_opened(self.view(), begun)
 

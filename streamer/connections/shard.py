@@ -80,9 +80,8 @@ class Shard:
         office, market = self._office, self.key.market
         told = ""
         while True:
-            await asyncio.sleep(backoff.delay_s(office.random()) if not at_once else 0.0)
+            await asyncio.sleep(max(self._wait_s(), 0.0 if at_once else backoff.delay_s(office.random())))
             at_once = False
-            await self._turn()
             async with office.connecting:
                 if self._wait_s():
                     continue  # somebody else had the last of the budget, or was refused, meanwhile
@@ -113,10 +112,6 @@ class Shard:
         office, now_s = self._office, self._office.clock()
         return max(office.refusals.wait_s(self.key.market, now_s), office.budget.wait_s(now_s))
 
-    async def _turn(self) -> None:
-        while wait_s := self._wait_s():
-            await asyncio.sleep(wait_s)
-
     async def _run(self, lane: Lane) -> None:
         """The life of one connection; its end is told whatever ends it."""
         why = "stopped"
@@ -142,7 +137,8 @@ class Shard:
         """Waits until the new connection has what the old one had. False: the new one ended, the old one stays."""
         office, settings = self._office, self._settings
         until_s = office.clock() + settings.overlap_s
-        while not (self._caught_up(old, new) or new.has_ended or old.has_ended or office.clock() >= until_s):
+        # Looked at again and again: what is waited for is counted on the hot path, where no event is set.
+        while not (self._caught_up(old, new) or new.has_ended or old.has_ended or office.clock() >= until_s):  # noqa: ASYNC110
             await asyncio.sleep(_LOOK_S)
         if not old.has_ended and not new.has_ended:
             await asyncio.sleep(settings.linger_s)
