@@ -25,7 +25,7 @@ from gapless.stack.layout import Layout, Mode
 from gapless.stack.ports import choose, is_free
 from gapless.stack.private_files import write_private
 from gapless.stack.redis import PrivateRedis
-from gapless.stack.servers import AIRFLOW_ROLE, PORT_NAMES, Servers, port_name, url_of
+from gapless.stack.servers import AIRFLOW_ROLE, PORT_NAMES, Servers, port_names, url_of
 from gapless.stack.service import write_spec
 from gapless.stack.state import State, load_state, save_state
 from gapless.stack.status import ServiceStatus, StackStatus
@@ -203,7 +203,7 @@ class NativeStack:
         """Stop the services on whose port another program listens. Returns whether there were any."""
         ours = self.leftovers()
         ports = load_state(self.layout.state_file).ports
-        named = [(service.name, ports.get(port_name(service.name))) for service in servers.services]
+        named = [(service.name, ports.get(port)) for service in servers.services for port in port_names(service.name)]
         robbed = [name for name, port in named if port and not is_free(port) and not processes.listens(ours, port)]
         if robbed:
             self._supervisor.stop_services(robbed)
@@ -212,7 +212,7 @@ class NativeStack:
     def _prepare(self, keys: Keys, state: State, wanted: Needs, mode: Mode) -> Servers:
         """Ports, specs and the supervisor's configuration; services whose spec changed are stopped."""
         states = self._supervisor.states()
-        held = {port_name(name) for name, found in states.items() if found.state in AT_WORK}
+        held = {port for name, found in states.items() if found.state in AT_WORK for port in port_names(name)}
         seed = int(self.layout.stack_id, 16)
         ports, lines = choose(PORT_NAMES, state.ports, held=held, seed=seed)
         for line in lines:

@@ -18,15 +18,20 @@ from gapless.stack.service import Service
 from gapless.stack.values import DATABASES, DEMO_SEED, MYSQL_USER, Needs, replica_url, stack_values
 
 AIRFLOW_ROLE = "airflow"
-PORT_NAMES = ("mariadb", "redis", "postgresql", "airflow", "metrics", "replica", "streamer")
+PORT_NAMES = ("mariadb", "redis", "postgresql", "airflow", "metrics", "replica", "replica-streams", "streamer")
 _STOP_WAIT_S = {"streamer": 40}
 """Longer than what a stop in order may take by the service's own settings."""
 _SCHEMES = {"mariadb": "mysql", "redis": "redis", "postgresql": "postgresql"}
 
 
 def port_name(service: str) -> str:
-    """The name under which a service's port is kept."""
+    """The name under which a service's port is kept; of one with two, that of the first."""
     return "airflow" if service == "api-server" else service
+
+
+def port_names(service: str) -> tuple[str, ...]:
+    """The names of all ports that a service listens on, as far as it listens."""
+    return ("replica", "replica-streams") if service == "replica" else (port_name(service),)
 
 
 def url_of(service: str, ports: Mapping[str, int]) -> str | None:
@@ -61,6 +66,7 @@ class Servers:
             mysql_url=self.mariadb.url(MYSQL_USER, keys.mysql, database) if self.mariadb else None,
             redis_url=f"redis://:{keys.redis}@127.0.0.1:{ports['redis']}" if self.redis else None,
             replica_url=self.replica_url,
+            replica_um_streams=f"ws://{LOOPBACK}:{ports['replica-streams']}" if wanted.replica else None,
         )
         self.base = base_environment(environment, layout)
         self.airflow = NativeAirflow(
@@ -104,7 +110,8 @@ class Servers:
             ("streamer", ["stream", "--port", str(ports["streamer"])], ours),
         ]
         if self.replica_url:
-            own.append(("replica", ["replica", "--generate", str(DEMO_SEED), "--port", str(ports["replica"])], plain))
+            places = ["--port", str(ports["replica"]), "--um-ws-port", str(ports["replica-streams"])]
+            own.append(("replica", ["replica", "--generate", str(DEMO_SEED), *places], plain))
         gapless = str(Path(sys.executable).with_name("gapless"))
         found += [
             Service(

@@ -34,7 +34,14 @@ def needs(user: Settings, mode: Mode) -> Needs:
 
 
 def stack_values(
-    layout: Layout, mode: Mode, wanted: Needs, *, mysql_url: str | None, redis_url: str | None, replica_url: str | None
+    layout: Layout,
+    mode: Mode,
+    wanted: Needs,
+    *,
+    mysql_url: str | None,
+    redis_url: str | None,
+    replica_url: str | None,
+    replica_um_streams: str | None = None,
 ) -> dict[str, str]:
     """The variables the stack sets, for `var/gapless.env` and for its services, where they override everything.
 
@@ -42,6 +49,7 @@ def stack_values(
         mysql_url: of the private MariaDB and the mode's own database.
         redis_url: of the private Redis, without a database number.
         replica_url: base of the private replica, in a demonstration.
+        replica_um_streams: where it serves the streams of USD-M, whose paths are also spot's.
     """
     values: dict[str, str] = {"GAPLESS_MODE": mode}
     if wanted.mariadb and mysql_url:
@@ -60,7 +68,7 @@ def stack_values(
             "GAPLESS_BINANCE_VISION_URL": f"{replica_url}/vision",
             "GAPLESS_BINANCE_VISION_LIST_URL": "",
             "GAPLESS_BINANCE_SPOT_WS_URL": socket_url,
-            "GAPLESS_BINANCE_UM_WS_URL": socket_url,
+            "GAPLESS_BINANCE_UM_WS_URL": replica_um_streams or socket_url,
         }
     return values
 

@@ -27,6 +27,7 @@ def given(layout: Layout, user: Settings, mode: Mode) -> dict[str, str]:
         mysql_url="mysql://gapless:x@127.0.0.1:21000/db",
         redis_url="redis://:y@127.0.0.1:21001",
         replica_url="http://127.0.0.1:21002",
+        replica_um_streams="ws://127.0.0.1:21003",
     )
 
 
@@ -53,6 +54,12 @@ def test_a_demonstration_touches_nothing_the_user_names(layout: Layout) -> None:
     assert values["GAPLESS_MYSQL_URL"] != THEIRS
     assert values["GAPLESS_LAKE_URI"] == f"file://{layout.var}/demo/lake"
     assert values["GAPLESS_BINANCE_UM_REST_URL"] == "http://127.0.0.1:21002"
+
+
+def test_a_demonstration_streams_each_market_from_its_own_place(layout: Layout) -> None:
+    values = given(layout, Settings(), "demo")
+    assert values["GAPLESS_BINANCE_SPOT_WS_URL"] == "ws://127.0.0.1:21002"
+    assert values["GAPLESS_BINANCE_UM_WS_URL"] == "ws://127.0.0.1:21003"
 
 
 def test_no_request_of_a_demonstration_leaves_the_machine(layout: Layout) -> None:
