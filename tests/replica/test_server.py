@@ -56,9 +56,9 @@ def test_a_chinese_symbol_travels_percent_encoded(shared: ReplicaHandle) -> None
 
 def test_an_unknown_path_is_not_found_and_counted(shared: ReplicaHandle) -> None:
     with pytest.raises(urllib.error.HTTPError) as caught:
-        shared.get("/fapi/v1/openInterest", symbol="BTCUSDT")
+        shared.get("/fapi/v1/leverageBracket", symbol="BTCUSDT")
     assert caught.value.code == 404
-    assert shared.stats()["unknown_paths"]["/fapi/v1/openInterest"] >= 1
+    assert shared.stats()["unknown_paths"]["/fapi/v1/leverageBracket"] >= 1
 
 
 def test_wrong_control_requests_are_refused_with_a_line(shared: ReplicaHandle) -> None:
