@@ -16,11 +16,13 @@ class Proxy:
     Attributes:
         cut_after: for each connection, after how many bytes from the client and how many from the server it is cut.
         cuts: how many were.
+        late: if set, what a client sent past the cut is not lost: it reaches the server when this event is.
     """
 
     url: str
     cut_after: Callable[[], tuple[int, int]]
     cuts: int = 0
+    late: asyncio.Event | None = None
     _tasks: set[asyncio.Task[None]] = field(default_factory=set)
     _server: asyncio.Server | None = None
 
@@ -47,18 +49,24 @@ class Proxy:
         up_reader, up_writer = await asyncio.open_connection(there.hostname, there.port)
         up, down = self.cut_after()
         ways = [
-            asyncio.create_task(self._forward(reader, up_writer, up)),
-            asyncio.create_task(self._forward(up_reader, writer, down)),
+            asyncio.create_task(self._forward(reader, up_writer, up, writer)),
+            asyncio.create_task(self._forward(up_reader, writer, down, None)),
         ]
         try:
-            await asyncio.wait(ways, return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait(ways[:1] if self.late else ways, return_when=asyncio.FIRST_COMPLETED)
         finally:
             for way in ways:
                 way.cancel()
             for each in (writer, up_writer):
                 each.transport.abort()
 
-    async def _forward(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, left: int) -> None:
+    async def _forward(
+        self,
+        reader: asyncio.StreamReader,
+        writer: asyncio.StreamWriter,
+        left: int,
+        client: asyncio.StreamWriter | None,
+    ) -> None:
         with contextlib.suppress(OSError):
             while data := await reader.read(65536):
                 writer.write(data[:left])
@@ -66,6 +74,11 @@ class Proxy:
                 left -= len(data)
                 if left <= 0:
                     self.cuts += 1
+                    if self.late is not None and client is not None:
+                        client.transport.abort()
+                        await self.late.wait()
+                        writer.write(data[left:] if left else b"")
+                        await writer.drain()
                     return
 
 
