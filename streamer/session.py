@@ -45,7 +45,8 @@ class Sidecar:
     """A running session: who hears the connections, and who ticks.
 
     Attributes:
-        sides: by market. gaps: events told since the start, by reason.
+        sides: by market. gaps: events told since the start, by reason. silent: streams that ought to speak and do not.
+        ending: whether connections are closed because all is to end.
     """
 
     def __init__(self, request: StreamRequest, options: StreamerSettings, outlet: Outlet, refusals: Refusals) -> None:
@@ -55,6 +56,7 @@ class Sidecar:
         self.refusals = refusals
         self.sides: dict[Market, MarketSide] = {}
         self.gaps: Counter[str] = Counter()
+        self.ending = False
         self.silent: set[tuple[Market, str]] = set()
         self.boundaries = Boundaries(options.continuity, self.tell)
         self.specs: dict[tuple[Market, str], StreamSpec] = {}
@@ -100,6 +102,8 @@ class Sidecar:
                 channel.carried(now.ns)
 
     def on_ended(self, lane: LaneView, specs: Sequence[StreamSpec], why: str, covered: bool) -> None:
+        if self.ending:
+            return  # no loss: nothing of it is wanted any more, and `stopped` is told of all
         now = self.now()
         self.boundaries.ended([spec for spec in specs if (spec.market, spec.name) in self.specs], why, covered, now)
         for spec in specs:
@@ -218,21 +222,30 @@ async def run_session(
             server = await stack.enter_async_context(HealthServer(watch, request.host, request.port))
             say(f"health and metrics: {server.url}/metrics")
 
-        def add_sides() -> None:
-            for market, rest in rests.items():
-                if market not in sidecar.sides:
-                    sidecar.sides[market] = MarketSide(
-                        market, rest, outlet, options, top=request.top, books=request.books,
-                        refuse=sidecar.refusals.take, tell=sidecar.tell, on_bar=stores.on_bar,
-                        on_liquidation=stores.on_liquidation, want_bars=stores.want_bars,
-                    )  # fmt: skip
+        def add_sides() -> list[MarketSide]:
+            """Those of markets that were asked for the first time."""
+            new = [market for market in rests if market not in sidecar.sides]
+            for market in new:
+                sidecar.sides[market] = MarketSide(
+                    market,
+                    rests[market],
+                    outlet,
+                    options,
+                    top=request.top,
+                    books=request.books,
+                    refuse=sidecar.refusals.take,
+                    tell=sidecar.tell,
+                    on_bar=stores.on_bar,
+                    on_liquidation=stores.on_liquidation,
+                    want_bars=stores.want_bars,
+                )
+            return [sidecar.sides[market] for market in new]
 
-        add_sides()
         outlet_task = asyncio.create_task(outlet.run(), name="outlet")
         try:
             await _connected(outlet, outlet_task, orders, say)
             return await _work(
-                sidecar, connections, stores, universe, watch, outlet_task, redis, orders, add_sides, say
+                sidecar, connections, stores, universe, watch, outlet_task, redis, orders, rests, add_sides, say
             )
         finally:
             outlet_task.cancel()
@@ -249,14 +262,23 @@ async def _work(
     outlet_task: asyncio.Task[None],
     redis: Redis,
     orders: Orders,
-    add_sides: Callable[[], None],
+    rests: Mapping[Market, BinanceRest],
+    add_sides: Callable[[], list[MarketSide]],
     say: Callable[[str], None],
 ) -> int:
     operations = sidecar.options.operations
     changes: asyncio.Queue[Sequence[Instrument]] = asyncio.Queue(maxsize=1)
+    new_sides: asyncio.Queue[MarketSide] = asyncio.Queue()  # one a market
+
+    async def run_sides() -> None:
+        async with asyncio.TaskGroup() as group:
+            while True:
+                side = await new_sides.get()
+                group.create_task(side.run(), name=str(side.market))
 
     async def want(instruments: Sequence[Instrument], *, first: bool = False) -> None:
-        add_sides()
+        for side in add_sides():
+            new_sides.put_nowait(side)
         specs = sidecar.specs_of(instruments)
         new = [spec for spec in specs if (spec.market, spec.name) not in sidecar.specs]
         sidecar.prepare(specs, await _tails(redis, new, first, say))
@@ -278,7 +300,7 @@ async def _work(
         asyncio.create_task(work, name=name)
         for name, work in (
             ("connections", connections.run()),
-            *((f"{market}", side.run()) for market, side in sidecar.sides.items()),
+            ("markets", run_sides()),
             ("ticks", sidecar.tick()),
             ("refusals", sidecar.refusals.run()),
             ("wanted books", sidecar.show_wanted(redis)),
@@ -286,10 +308,7 @@ async def _work(
             ("instruments", universe.run(changed, orders.reload)),
             ("changes", follow()),
             ("loop", watch.loop.run()),
-            ("clocks", ClockWatch(
-                {market: side.rest for market, side in sidecar.sides.items()}, operations.clock_s,
-                on_offset=watch.on_offset, say=say,
-            ).run()),
+            ("clocks", ClockWatch(rests, operations.clock_s, on_offset=watch.on_offset, say=say).run()),
             ("status", _tell_status(watch, redis, operations.status_s, operations.status_expires_s)),
         )
     ]  # fmt: skip
@@ -314,6 +333,7 @@ async def _end(
 ) -> int:
     """End in order: no more messages, then nothing more to order or search, then all that was told is written."""
     left_s = sidecar.options.operations.stop_s
+    sidecar.ending = True
     await connections.close()
     with suppress(TimeoutError):
         async with asyncio.timeout(left_s / 4):

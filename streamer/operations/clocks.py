@@ -117,7 +117,7 @@ class ClockWatch:
         """Read all at once, and again every so often, until cancelled. One that does not answer is asked next time."""
         failed: set[Market] = set()
         while True:
-            for market, rest in self._rests.items():
+            for market, rest in list(self._rests.items()):
                 try:
                     await rest.server_time()
                 except GaplessError as error:
