@@ -141,7 +141,6 @@ async def serving(
         yield Served(ready, network, hub, pump)
     finally:
         pump.cancel()
-        hub.ended()
         await runner.cleanup()
         with suppress(asyncio.CancelledError):
             await pump  # what broke it, if something did, is told here

@@ -64,18 +64,22 @@ class Hub:
         self._check_at = 0.0
 
     async def run(self) -> None:
-        """Pumps until cancelled."""
-        async with asyncio.TaskGroup() as closings:
-            while True:
-                started = self._monotonic()
-                self.tick()
-                for connection, code, reason in self._doomed:
-                    if connection in self.connections:
-                        connection.closing = closings.create_task(self._close(connection, code, reason))
-                self._doomed.clear()
-                spent = self._monotonic() - started
-                self.longest_tick_s = max(self.longest_tick_s, spent)
-                await asyncio.sleep(max(0.0, PUMP_S - spent))
+        """Pumps until cancelled. However it ends, no connection is left that would wait for more."""
+        try:
+            async with asyncio.TaskGroup() as closings:
+                while True:
+                    started = self._monotonic()
+                    self.tick()
+                    for connection, code, reason in self._doomed:
+                        if connection in self.connections:
+                            connection.closing = closings.create_task(self._close(connection, code, reason))
+                    self._doomed.clear()
+                    spent = self._monotonic() - started
+                    self.longest_tick_s = max(self.longest_tick_s, spent)
+                    await asyncio.sleep(max(0.0, PUMP_S - spent))
+        finally:
+            for connection in self.connections:
+                connection.reset()
 
     def tick(self) -> None:
         """Sends what happened up to now."""
@@ -202,11 +206,6 @@ class Hub:
         self._waiting.clear()
         for connection in self.connections:
             connection.recover()
-
-    def ended(self) -> None:
-        """Cuts all that is left: the server ends."""
-        for connection in tuple(self.connections):
-            connection.reset()
 
     # -- within ------------------------------------------------------------------------------------------------------
 

@@ -289,6 +289,14 @@ async def test_a_half_open_connection_says_nothing_and_hears_nothing() -> None:
         assert (await socket.receive(WAIT_S)).type in (aiohttp.WSMsgType.CLOSED, aiohttp.WSMsgType.ERROR)
 
 
+async def test_a_pump_that_breaks_ends_every_connection_and_says_why() -> None:
+    with pytest.raises(ExceptionGroup) as told:
+        async with feeding() as (live, feed), connected(live.spot_ws, "/ws") as client:
+            feed.advance = lambda _: 1 // 0  # type: ignore[method-assign,assignment,return-value]
+            assert await client.end() == (None, [])
+    assert told.group_contains(ZeroDivisionError)
+
+
 def test_a_process_serves_both_markets_and_is_told_by_its_options(start_live: LiveFactory, tmp_path: Path) -> None:
     script = tmp_path / "faults.yaml"
     script.write_text("rules: []\nlive:\n  rules:\n    - {match: {market: um}, action: {refuse: 503}}\n")
