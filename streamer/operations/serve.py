@@ -16,6 +16,8 @@ from streamer.operations.request import Orders, StreamRequest
 from streamer.operations.settings_file import StreamerSettings
 
 _AT_ONCE = 130
+_GRACE_S = 10.0
+"""What a stop may take beyond the settings' `stop_s`, to close what is open."""
 
 
 class Session(Protocol):
@@ -82,9 +84,20 @@ async def _serve(
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop, number.name)
     loop.add_signal_handler(signal.SIGHUP, orders.reload.set)
+    running = asyncio.ensure_future(session(request, settings, options, orders=orders, say=say))
+    stopping = asyncio.create_task(orders.over.wait())
     try:
-        return await session(request, settings, options, orders=orders, say=say)
+        await asyncio.wait([running, stopping], return_when=asyncio.FIRST_COMPLETED)
+        if not running.done():
+            await asyncio.wait([running], timeout=options.operations.stop_s + _GRACE_S)
+        if running.done():
+            return running.result()
+        say("the stop took longer than it may: ending, what was not written is lost or on disk")
+        return 1
     finally:
+        for task in (running, stopping):
+            task.cancel()
+        await asyncio.gather(running, stopping, return_exceptions=True)
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
             loop.remove_signal_handler(number)
 

@@ -7,6 +7,7 @@ gone some seconds after the streamer is.
 from __future__ import annotations
 
 import zlib
+from collections import Counter
 from collections.abc import Sequence
 from typing import Final
 
@@ -216,9 +217,7 @@ def problems(status: StreamerStatus) -> list[str]:
     if outlet is None or not outlet.connected:
         found.append("Redis does not take entries" + (f": {outlet.said}" if outlet and outlet.said else ""))
     found += [f"the exchange refuses {m.market} requests" for m in status.markets if m.halted_until_ms > status.at_ms]
-    down = [lane for lane in status.lanes if lane.state not in ("open", "retiring")]
-    if down:
-        found.append(f"{len(down)} of {len(status.lanes)} connections are not open")
+    found += _uncarried(status)
     found += _named("books are not live", [book.symbol for book in status.books if book.state != "live"])
     found += _named("streams are silent", [f"{s.kind} {s.symbol}" for s in status.streams if s.silent])
     if outlet is not None and outlet.spool_bytes:
@@ -228,6 +227,17 @@ def problems(status: StreamerStatus) -> list[str]:
     if not status.streams:
         found.append("nothing is streamed: no instrument of the list is this shard's, or none trades")
     return found
+
+
+def _uncarried(status: StreamerStatus) -> list[str]:
+    """Streams without a connection. One that is being made while another carries its streams is no problem."""
+    wanted = Counter(stream.market for stream in status.streams)
+    for lane in status.lanes:
+        if lane.state in ("open", "retiring"):
+            wanted[lane.market] -= lane.streams
+    return [
+        f"{missing} {market} streams are on no open connection" for market, missing in wanted.items() if missing > 0
+    ]
 
 
 def _named(what: str, names: Sequence[str], most: int = 5) -> list[str]:

@@ -40,7 +40,7 @@ def status(**changes: Any) -> StreamerStatus:
         transport="picows",
         symbols=1,
         channels=("depth", "trades"),
-        lanes=(LaneStatus(market="um", route="/public", state="open", streams=1, messages_per_s=10),),
+        lanes=(LaneStatus(market="um", route="/public", state="open", streams=2, messages_per_s=10),),
         streams=(
             StreamStatus(kind="depth", market="um", symbol="BTC/USDT:USDT", messages=10, rate_per_s=10),
             StreamStatus(

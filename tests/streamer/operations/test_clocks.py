@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from gapless.domain.instrument import Market
 from gapless.errors import Unreachable
 from gapless.exchanges.binance.clock import ExchangeClock, TimeSample
-from streamer.operations.clocks import ClockWatch, LoopWatch, OffsetEstimate
+from streamer.operations.clocks import ClockWatch, LoopWatch, OffsetEstimate, best_offset_ms
 from tests.streamer.operations.samples import until
 
 MS = 1_000_000
@@ -75,6 +75,20 @@ class Rest:
         sample = TimeSample(BASE_MS, 1.0, 1.0, (BASE_MS + 250) / 1000)
         self.clock.take(sample)
         return sample
+
+
+async def test_the_quickest_of_several_answers_counts() -> None:
+    class Slow(Rest):
+        async def server_time(self) -> TimeSample:
+            self.asked += 1
+            took_s = (0.08, 0.002, 0.03, 0.01)[self.asked - 1]
+            late_ms = 40 if self.asked == 1 else 1  # its way there was long
+            self.clock.take(TimeSample(0, 0, 0, 0))
+            return TimeSample(BASE_MS + late_ms, 1.0, 1.0 + took_s, (BASE_MS + 3) / 1000 + took_s)
+
+    rest = Slow()
+    assert await best_offset_ms(rest) == 3
+    assert rest.clock.host_offset_ms == 3, "and the clock goes by it"
 
 
 async def test_the_offset_is_renewed_and_a_market_that_is_away_is_told_once() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import signal
 import subprocess
@@ -13,8 +14,10 @@ import pytest
 
 from gapless.config import Settings
 from gapless.errors import ConfigError, StorageError
+from streamer.operations import serve as serving
 from streamer.operations.request import Orders, StreamRequest
 from streamer.operations.serve import serve
+from streamer.operations.settings import OperationsSettings
 from streamer.operations.settings_file import StreamerSettings
 
 PROGRAM = """\
@@ -77,6 +80,31 @@ def test_sighup_has_the_list_read_again() -> None:
     process.terminate()
     assert process.wait(30) == 0
     process.communicate()
+
+
+def test_a_stop_that_does_not_end_is_ended(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(serving, "_GRACE_S", 0.01)
+    ended: list[str] = []
+    said: list[str] = []
+
+    async def waits(
+        request: StreamRequest,
+        settings: Settings,
+        options: StreamerSettings,
+        *,
+        orders: Orders,
+        say: Callable[[str], None],
+    ) -> int:
+        orders.over.set()
+        try:
+            return int(await asyncio.sleep(3600, 0))
+        finally:
+            ended.append("closed")
+
+    hurried = StreamerSettings(operations=OperationsSettings(stop_s=0.01))
+    assert serve(StreamRequest(), Settings(), hurried, session=waits, say=said.append) == 1
+    assert ended == ["closed"]
+    assert said == ["the stop took longer than it may: ending, what was not written is lost or on disk"]
 
 
 def test_the_first_error_of_tasks_that_end_together_is_what_is_told() -> None:

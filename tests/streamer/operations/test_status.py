@@ -25,8 +25,8 @@ from streamer.operations.status_view import missing_shards, verdict, worst_first
 from tests.streamer.operations.samples import AT_MS, status
 
 
-def stream(symbol: str = "A/USDT", **given: Any) -> StreamStatus:
-    return StreamStatus(kind="trades", market="spot", symbol=symbol, **given)
+def stream(symbol: str = "A/USDT", market: str = "um", **given: Any) -> StreamStatus:
+    return StreamStatus(kind="trades", market=market, symbol=symbol, **given)
 
 
 def test_a_small_status_is_plain_json_and_a_large_one_a_fraction_of_it() -> None:
@@ -68,7 +68,7 @@ def test_a_streamer_that_is_well_has_no_problems() -> None:
         ({"streams": ()}, "nothing is streamed"),
         (
             {"lanes": (LaneStatus(market="um", route="", state="waiting", streams=1),)},
-            "1 of 1 connections are not open",
+            "2 um streams are on no open connection",
         ),
         (
             {"markets": (MarketStatus(market="um", halted_until_ms=AT_MS + 1),)},
@@ -80,6 +80,13 @@ def test_what_must_be_seen_to_is_said(change: dict[str, Any], said: str) -> None
     found = problems(status(**change))
     assert len(found) == 1
     assert said in found[0]
+
+
+def test_a_connection_that_is_made_beside_one_that_carries_its_streams_is_no_problem() -> None:
+    old, new = (LaneStatus(market="um", route="", state=state, streams=2) for state in ("open", "connecting"))
+    assert problems(status(lanes=(old, new))) == []
+    assert problems(status(lanes=(new,))) == ["2 um streams are on no open connection"]
+    assert problems(status(lanes=())) == ["2 um streams are on no open connection"]
 
 
 def test_many_of_a_kind_are_counted_and_the_first_named() -> None:
