@@ -119,6 +119,7 @@ class LiveMarket:
             for at in [(each, symbol) for each in Market if market in (None, each) for symbol in chosen]:
                 if at in self._listings:
                     self._own[at] = checked_activity(self._activity(at), changes)
+        timers = self._timers_by_instrument()
         for at, instrument in self._instruments.items():
             activity = self._activity(at)
             if activity == instrument.activity:
@@ -126,7 +127,7 @@ class LiveMarket:
             if activity.trades_per_s != instrument.activity.trades_per_s:
                 instrument.tape.pace(now_ms, activity.trades_per_s)
             instrument.activity = activity
-            for timer in self._timers_of(at):
+            for timer in timers.get(at, ()):
                 self._arm(timer, now_ms)
 
     def truth(self, market: Market, raw_symbol: str, update_id: int | None = None) -> dict[str, Any]:
@@ -294,12 +295,15 @@ class LiveMarket:
             if timer.due_ms >= FAR_MS or timer.due_ms <= self._last_ms:
                 self._arm(timer, self._last_ms)
 
-    def _timers_of(self, at: tuple[Market, str]) -> list[Timer]:
-        market, symbol = at
-        lower = symbol.lower()
-        own = [timer for (of, name), timer in self._timers.items() if of is market and name.startswith(f"{lower}@")]
-        liquidations = [self._liquidations[symbol]] if market is Market.UM and symbol in self._liquidations else []
-        return [*self._core.get(at, ()), *own, *liquidations]
+    def _timers_by_instrument(self) -> dict[tuple[Market, str], list[Timer]]:
+        found: dict[tuple[Market, str], list[Timer]] = {at: list(pair) for at, pair in self._core.items()}
+        for (market, stream), timer in self._timers.items():
+            listing = self._lower.get((market, stream.partition("@")[0]))
+            if listing is not None:
+                found.setdefault((market, listing.raw_symbol), []).append(timer)
+        for symbol, each in self._liquidations.items():
+            found.setdefault((Market.UM, symbol), []).append(each)
+        return found
 
     def _found(self, market: Market, raw_symbol: str) -> LiveInstrument:
         at = market, raw_symbol
