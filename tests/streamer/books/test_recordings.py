@@ -38,7 +38,8 @@ WHOLE = 100_000
 def replay(market: Market, events: Sequence[Event], levels: int = 1000) -> Replay:
     """After each diff of a live book: is its top the book ticker that was the latest at its update id?
 
-    Only what the book claims to know is compared: a side that has left the snapshot's range says nothing. The two streams overtake each other, so the ticker that counts is the newest with an id not above the diff's.
+    Only what the book claims to know is compared: a side that has left the snapshot's range says nothing. The two
+    streams overtake each other, so the ticker that counts is the newest with an id not above the diff's.
     """
     sync = BookSync(market, BookSettings(depth=1000 if levels == 1000 else 100_000))
     done = Replay(sync)
