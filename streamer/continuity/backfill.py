@@ -202,13 +202,12 @@ class TradeBackfill(Generic[T]):
             now = self._now()
             found = [self._found(row, payload, now.wall_ns) for row, payload in rows]
         except RateLimited as error:
-            failed(ask, str(error), self._now(), lasting=False, wait_s=error.retry_after_s)
+            failed(ask, str(error), self._now(), wait_s=error.retry_after_s)
         except BadSymbol as error:
             failed(ask, str(error), self._now(), lasting=True)
         except GaplessError as error:
             passing = isinstance(error, Unreachable | RegionRefused) or not isinstance(error, ExchangeError)
-            # An answer that says no may be a passing confusion of the exchange's; said again and again it is none.
-            failed(ask, str(error), self._now(), lasting=not passing and ask.search.failures >= _REFUSALS)
+            failed(ask, str(error), self._now(), refused=not passing)
         else:
             self._searches.answered(ask, found, now)
 
@@ -226,7 +225,6 @@ class TradeBackfill(Generic[T]):
         return Moment(self._monotonic_ns(), wall_ns, exchange_ms)
 
 
-_REFUSALS = 3
 _first_trade = msgspec.json.Decoder(_Void).decode
 
 

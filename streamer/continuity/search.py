@@ -66,6 +66,7 @@ class Search(Generic[T]):
     ask_ns: int
     asking: bool = False
     failures: int = 0
+    refusals: int = 0
     told_deferred: bool = False
     why: str = ""
     lost: list[Lost] = field(default_factory=list)

@@ -34,6 +34,9 @@ T = TypeVar("T")
 SERVED_MS = 47 * 3_600_000
 """USD-M serves the trades of 48 hours; an answer that begins about so long ago begins there, whatever was asked for."""
 
+REFUSALS = 3
+"""So often a search asks again after an answer that says no."""
+
 
 class Searches(Generic[T]):
     """All searches of one market.
@@ -112,13 +115,19 @@ class Searches(Generic[T]):
             self._pause(search, now)
         self._end_if_done(search, now)
 
-    def failed(self, ask: Ask[T], why: str, now: Moment, *, lasting: bool, wait_s: float = 0.0) -> None:
-        """REST did not answer.
+    def failed(
+        self, ask: Ask[T], why: str, now: Moment, *, lasting: bool = False, refused: bool = False, wait_s: float = 0.0
+    ) -> None:
+        """REST did not answer. It is asked again, after `wait_s` or more.
 
         Args:
-            lasting: asking again would not help. Else it is asked again after `wait_s` or more.
+            lasting: asking again would not help.
+            refused: the answer was no. It may be a passing confusion of the exchange's; said again and again it is none.
         """
         search = ask.search
+        if refused:
+            search.refusals += 1
+            lasting = lasting or search.refusals > REFUSALS
         search.asking = False
         search.why = why
         self.tally.failures += 1
