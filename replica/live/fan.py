@@ -16,13 +16,22 @@ from replica.live.messages import LiveMessage
 from replica.live.shaping import Shaper
 
 
+@dataclass(slots=True)
+class Fate:
+    """What becomes of a message: whether anybody was sent it, and how many copies are still on their way."""
+
+    first_id: int
+    last_id: int
+    copies: int
+    heard: bool = False
+
+
 class Item(NamedTuple):
-    """A message on its way."""
+    """A copy of a message on its way."""
 
     data: bytes
     event_ms: int
-    first_id: int
-    last_id: int
+    fate: Fate
 
 
 class Blow(NamedTuple):
@@ -94,7 +103,9 @@ class Fan:
         for listeners in (self._raw, self._combined):
             if connection in listeners:
                 listeners.remove(connection)
-        self._shapers.pop(connection, None)
+        shaper = self._shapers.pop(connection, None)
+        for item in shaper.release() if shaper else ():
+            self._settled(item)
 
     def happened(self, event: LiveMessage, faults: LiveFaults, now_s: float) -> Iterator[Blow]:
         """Sends a message as the script has it. Nearly all take the first, short way."""
@@ -103,14 +114,15 @@ class Fan:
             self._looked_at = faults
             self._rules = faults.of_stream(self.market, self.stream, event.raw_symbol, event.kind)
         if self._rules is None and not self._shaper and not self._shapers:
-            self._to_all(Item(event.data, event.event_ms, event.first_id, event.last_id))
+            if not self._to_all(event.data):
+                self.sent.lost(event.first_id, event.last_id)
             return
         works = self._rules.once if self._rules else []
         shape = _Shape(event.data).take(faults.meeting(works, event.event_ms))
         if shape.dropped:
             self.sent.lost(event.first_id, event.last_id)
             return
-        item = Item(shape.data, event.event_ms, event.first_id, event.last_id)
+        item = Item(shape.data, event.event_ms, Fate(event.first_id, event.last_id, shape.copies))
         for ready in _shaped(self._shaper, shape, item, now_s):
             yield from self._to_each(ready, faults, now_s)
 
@@ -124,51 +136,57 @@ class Fan:
             if not shaper:
                 del self._shapers[connection]
 
-    def _to_all(self, item: Item) -> None:
+    def _to_all(self, data: bytes) -> int:
+        """Sends a payload to all who listen; to how many."""
         heard = 0
         if self._combined:
-            frame = text_frame(combined(self.stream, item.data))
+            frame = text_frame(combined(self.stream, data))
             for connection in self._combined:
                 if not connection.muted or not connection.is_muted(self.stream):
                     heard += connection.send(frame)
         if self._raw:
-            frame = text_frame(item.data)
+            frame = text_frame(data)
             for connection in self._raw:
                 if not connection.muted or not connection.is_muted(self.stream):
                     heard += connection.send(frame)
         self.sent.deliveries += heard
-        if not heard:
-            self.sent.lost(item.first_id, item.last_id)
+        return heard
 
     def _to_each(self, item: Item, faults: LiveFaults, now_s: float) -> Iterator[Blow]:
         if not self._shapers and (self._rules is None or not self._rules.each):
-            self._to_all(item)
+            item.fate.heard |= bool(self._to_all(item.data))
+            self._settled(item)
             return
         works = self._rules.each if self._rules else []
-        before, waiting = self.sent.deliveries, False
         for connection in [*self._combined, *self._raw]:
             shape = _Shape(item.data).take(faults.meeting(works, item.event_ms, connection.number))
             if shape.blow is not None:
                 yield Blow(connection, shape.blow)
             if shape.dropped:
                 continue
-            shaper = self._shapers.get(connection) or Shaper()
+            item.fate.copies += shape.copies
+            shaper = self._shapers.pop(connection, None) or Shaper()
             for ready in _shaped(shaper, shape, item._replace(data=shape.data), now_s):
                 self._to_one(connection, ready)
             if shaper:
                 self._shapers[connection] = shaper
-                waiting = True
-            else:
-                self._shapers.pop(connection, None)
-        if self.sent.deliveries == before and not waiting:
-            self.sent.lost(item.first_id, item.last_id)
+        self._settled(item)
 
     def _to_one(self, connection: Connection, item: Item) -> None:
-        if connection.muted and connection.is_muted(self.stream):
-            return
-        in_envelope = connection in self._combined
-        frame = text_frame(combined(self.stream, item.data) if in_envelope else item.data)
-        self.sent.deliveries += connection.send(frame)
+        if not connection.muted or not connection.is_muted(self.stream):
+            in_envelope = connection in self._combined
+            frame = text_frame(combined(self.stream, item.data) if in_envelope else item.data)
+            if connection.send(frame):
+                self.sent.deliveries += 1
+                item.fate.heard = True
+        self._settled(item)
+
+    def _settled(self, item: Item) -> None:
+        """A copy has come to its end; after the last one it is known whether anybody was sent the message."""
+        fate = item.fate
+        fate.copies -= 1
+        if not fate.copies and not fate.heard:
+            self.sent.lost(fate.first_id, fate.last_id)
 
 
 def _shaped(shaper: Shaper[Item], shape: _Shape, item: Item, now_s: float) -> list[Item]:

@@ -290,10 +290,13 @@ async def test_a_half_open_connection_says_nothing_and_hears_nothing() -> None:
 
 
 async def test_a_pump_that_breaks_ends_every_connection_and_says_why() -> None:
-    with pytest.raises(ExceptionGroup) as told:
+    async def scene() -> None:
         async with feeding() as (live, feed), connected(live.spot_ws, "/ws") as client:
             feed.advance = lambda _: 1 // 0  # type: ignore[method-assign,assignment,return-value]
             assert await client.end() == (None, [])
+
+    with pytest.raises(ExceptionGroup) as told:
+        await scene()
     assert told.group_contains(ZeroDivisionError)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import random
 from pathlib import Path
 from typing import Any
 
@@ -295,6 +296,37 @@ def test_nothing_is_lost_or_doubled_by_shaping_and_only_what_is_reordered_moves(
     for number in moved:
         after = [other for other in kept if other > number][: steps[number][0]]
         assert all(place[other] < place[number] for other in after)
+
+
+@pytest.mark.parametrize("seed", range(8))
+async def test_under_random_faults_every_id_is_heard_by_somebody_or_in_the_ledger(seed: int) -> None:
+    dice = random.Random(seed)
+    actions: list[dict[str, Any]] = [
+        *({"drop": True}, {"duplicate": 2}, {"reorder": 3}, {"delay_ms": 1}, {"silence": {"s": 0.001}}),
+        {"stall": {"s": 0.001, "keep": dice.random() < 0.5}},
+    ]
+    rules = [
+        rule(dice.choice(actions), probability=0.05, each=dice.choice(["message", "connection"])) for _ in range(6)
+    ]
+    async with (
+        feeding() as (live, feed),
+        connected(live.spot_ws, f"/ws/{TRADES}") as first,
+        connected(live.spot_ws, f"/stream?streams={TRADES}") as second,
+    ):
+        live.faults(*rules, seed=seed)
+        for start in range(0, 1000, 50):
+            feed.say(TRADES, *range(start, start + 50))
+            live.tick()
+            await asyncio.sleep(0)
+        live.faults()
+        seen = [await client.ids() for client in (first, second)]
+        sent = live.stream_sent("spot", TRADES)
+        unheard = {number for start, end in sent["unheard"] for number in range(start, end + 1)}
+        heard_ids = set(seen[0]) | set(seen[1])
+        assert heard_ids | unheard == set(range(1000))
+        assert not heard_ids & unheard
+        assert sent["deliveries"] == len(seen[0]) + len(seen[1])
+        assert sent["unheard_messages"] == len(unheard) > 0
 
 
 def test_the_feed_is_what_the_edge_asks_for() -> None:
