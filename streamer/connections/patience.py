@@ -6,8 +6,7 @@ from collections import deque
 
 from gapless.domain.instrument import Market
 
-_STEADY_S = 5.0
-_STEADY_STEPS = 2
+_STEPS_OF_WHO_SPOKE = 2
 _LIMITED_S = 60.0
 _BANNED_S = 120.0
 _REFUSED_S = 60.0
@@ -17,8 +16,9 @@ _LONGEST_BAN_S = 3 * 86_400.0
 class Backoff:
     """Capped, exponential, with full jitter: drawn between nothing and a bound that doubles.
 
-    An end after a healthy while is forgiven altogether. One after some seconds grows the bound to four times the first
-    at most: the exchange is there, and what is missing grows by the second.
+    An end after a healthy while is forgiven altogether. That of a connection which brought messages grows the bound to
+    four times the first at most: the exchange is there, and what is missing grows by the second. How often that may
+    happen the budget of attempts says.
     """
 
     def __init__(self, first_s: float, cap_s: float, healthy_s: float) -> None:
@@ -29,12 +29,12 @@ class Backoff:
         """An attempt did not connect."""
         self._steps += 1
 
-    def ended(self, lived_s: float) -> None:
-        """A connection ended by itself."""
+    def ended(self, lived_s: float, *, spoke: bool) -> None:
+        """A connection ended by itself. `spoke`: it had brought messages."""
         if lived_s >= self._healthy_s:
             self._steps = 0
-        elif lived_s >= _STEADY_S:
-            self._steps = min(self._steps + 1, _STEADY_STEPS)
+        elif spoke:
+            self._steps = min(self._steps + 1, _STEPS_OF_WHO_SPOKE)
         else:
             self._steps += 1
 

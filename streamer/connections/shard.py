@@ -59,11 +59,11 @@ class Shard:
                 return
             ended_by_itself = lane.has_ended
             if ended_by_itself:
-                backoff.ended(office.clock() - lane.opened_s)
+                backoff.ended(office.clock() - lane.opened_s, spoke=lane.messages > 0)
             successor = await self._opened(slot, backoff, group)
             if not lane.has_ended:
                 if not await self._hand_over(lane, successor):
-                    backoff.ended(office.clock() - successor.opened_s)
+                    backoff.ended(office.clock() - successor.opened_s, spoke=successor.messages > 0)
                     lane.refuse_replacement()
                     continue
                 await lane.close(lane.replace_why)

@@ -53,18 +53,18 @@ def test_a_new_stream_takes_the_first_free_place() -> None:
     assert [(key.number, added.symbol) for key, added in change.added] == [(0, "S9")]
 
 
-@given(st.lists(st.sampled_from(["failed", "short", "steady", "healthy"]), max_size=40), st.floats(0, 0.999))
+@given(st.lists(st.sampled_from(["failed", "mute", "spoke", "healthy"]), max_size=40), st.floats(0, 0.999))
 def test_backoff_is_bounded_and_forgives_a_healthy_connection(events: list[str], drawn: float) -> None:
     backoff = Backoff(0.25, 30.0, 60.0)
     for event in events:
         if event == "failed":
             backoff.failed()
         else:
-            backoff.ended({"short": 1.0, "steady": 10.0, "healthy": 60.0}[event])
+            backoff.ended(60.0 if event == "healthy" else 10.0, spoke=event == "spoke")
         assert 0 <= backoff.delay_s(drawn) < backoff.bound_s <= 30.0
         if event == "healthy":
             assert backoff.bound_s == 0.25
-        if event == "steady":
+        if event == "spoke":
             assert backoff.bound_s <= 1.0
     for _ in range(10):
         backoff.failed()
