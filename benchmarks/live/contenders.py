@@ -58,8 +58,9 @@ def start(
     *,
     stamps: Path | None = None,
     channels: str = "depth,trades",
+    port: int = 0,
 ) -> subprocess.Popen[bytes]:
-    """Start it; what it says goes to a file in `home`."""
+    """Start it; what it says goes to a file in `home`. Ours answers `/readyz` on `port`."""
     log = (home / f"{contender.name.replace(' ', '_')}.log").open("ab")
     if contender.options is None:
         script = str(ROOT / "benchmarks" / "live" / "cryptofeed_run.py")
@@ -75,7 +76,18 @@ def start(
         "GAPLESS_BINANCE_UM_WS_URL": web.replace("http", "ws"),
         "GAPLESS_MYSQL_URL": "",
     }
-    words = ["stream", "--symbols", "all:USDT", "--market", "spot", "--channels", channels, *contender.options]
+    words = [
+        "stream",
+        "--symbols",
+        "all:USDT",
+        "--market",
+        "spot",
+        "--channels",
+        channels,
+        "--port",
+        str(port),
+        *contender.options,
+    ]
     return pinned(
         [sys.executable, "-m", "benchmarks.live.ours_run", str(stamps or "-"), *words], on,
         stdout=log, stderr=log, cwd=ROOT, env={**os.environ, **values},

@@ -150,6 +150,10 @@ class SenderHandle:
         """From now on so many messages a second; 0 none, -1 as many as are taken."""
         return self.ask(f"/bench/rate?rate={rate}")
 
+    def saturate(self, redis: BareRedis) -> dict[str, Any]:
+        """From now on as fast as they are acknowledged, some thousand under way."""
+        return self.ask(f"/bench/rate?rate=-1&redis={redis.port}")
+
     def state(self) -> dict[str, Any]:
         return self.ask("/bench/state")
 

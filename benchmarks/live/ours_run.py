@@ -37,7 +37,7 @@ def write(stamps: list[tuple[int, Sequence[Any]]], place: Path) -> None:
         for at_ns, entries in stamps:
             for key, identity in entries:
                 for prefix, kind in _KINDS.items():
-                    if key.startswith(prefix):
+                    if identity and key.startswith(prefix):  # a trim has none
                         symbol = key[len(prefix) :].replace(b"/", b"")
                         file.write(b"%b %b %b %d\n" % (kind, symbol, identity, at_ns))
 

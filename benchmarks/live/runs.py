@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import subprocess
 import time
+import urllib.error
+import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -14,7 +16,7 @@ from numpy.typing import NDArray
 
 from benchmarks.live.contenders import Contender, start
 from benchmarks.live.feed import DEPTH, TRADE, Feed, ordinals
-from benchmarks.live.machine import BareRedis, Cores, SenderHandle, cpu_s, end, rss_bytes
+from benchmarks.live.machine import BareRedis, Cores, SenderHandle, cpu_s, end, free_port, rss_bytes
 from benchmarks.live.timetable import Stretch, Timetable
 
 Ints = NDArray[np.int64]
@@ -70,7 +72,8 @@ class Run:
     """A started contender, its books live."""
 
     def __init__(self, contender: Contender, process: subprocess.Popen[bytes], sender: SenderHandle, redis: BareRedis,
-                 feed: Feed, stamps: Path | None) -> None:  # fmt: skip
+                 feed: Feed, stamps: Path | None, port: int) -> None:  # fmt: skip
+        self.port = port
         self.contender, self.process, self.sender, self.redis = contender, process, sender, redis
         self.feed, self.stamps = feed, stamps
 
@@ -86,20 +89,28 @@ class Run:
         while self.sender.state()["snapshots"] - before < wanted:
             self._check(deadline, f"asked for {self.sender.state()['snapshots'] - before} of {wanted} snapshots")
             time.sleep(0.1)
+        while self.contender.options is not None and not self.ready():
+            self._check(deadline, "is not ready; its /readyz says why")
+            time.sleep(0.1)
         time.sleep(2.0)
         while self.sender.state()["behind"]:
             self._check(deadline, "stays behind at the pace of the warm-up")
             time.sleep(0.1)
 
-    def saturate(self, seconds: float) -> Saturated:
-        """What it takes when the sender always has more, counted until all that was sent is acknowledged.
+    def ready(self) -> bool:
+        """Whether ours says that all its books are live, and that Redis answers."""
+        try:
+            with urllib.request.urlopen(f"http://127.0.0.1:{self.port}/readyz", timeout=10) as answer:
+                return bool(answer.status == 200)
+        except urllib.error.HTTPError:
+            return False
 
-        Until then, because cryptofeed writes hardly anything while it is kept busy, and all of it afterwards.
-        """
+    def saturate(self, seconds: float) -> Saturated:
+        """What it takes when the sender always has more, some thousand under way, counted until all is acknowledged."""
         self.sender.rate(0)
         first, cpu, _ = self._settle()
         before, gaps, began = (self._sent(), first), self._gaps(), time.monotonic()
-        self.sender.rate(-1)
+        self.sender.saturate(self.redis)
         time.sleep(seconds)
         self.sender.rate(0)
         last, used, ended = self._settle(before)
@@ -187,9 +198,10 @@ def running(contender: Contender, sender: SenderHandle, redis: BareRedis, feed: 
     stamps = home / "stamps.txt" if stamped else None
     if stamps:
         stamps.unlink(missing_ok=True)
-    process = start(contender, sender, redis, home, where.measured, stamps=stamps, channels=channels)
+    port = free_port()
+    process = start(contender, sender, redis, home, where.measured, stamps=stamps, channels=channels, port=port)
     try:
-        run = Run(contender, process, sender, redis, feed, stamps)
+        run = Run(contender, process, sender, redis, feed, stamps, port)
         run.warm_up()
         yield run
     finally:

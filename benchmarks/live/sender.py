@@ -1,8 +1,9 @@
 """A process that sends a feed over WebSockets and is never the bottleneck: `python -m benchmarks.live.sender`.
 
-One thread, one loop: large slices of a prepared buffer, written over in place for the next cycle. It answers REST
-too, and is told its pace by `GET /bench/rate?rate=N` (messages a second over all connections; 0 rests, -1 as fast as
-they are taken). `GET /bench/state` says what was sent and when each message was due; `/bench/stop` ends it.
+One thread, one loop: large slices of a prepared buffer, written over in place for the next cycle. It answers REST too.
+`GET /bench/rate?rate=N` sets its pace: messages a second over all connections; 0 rests; -1 as fast as the connection
+takes them, or, with `&redis=PORT`, as they are acknowledged: no more than AHEAD are under way, as Redis' own count of
+XADD calls tells. `GET /bench/state` says what was sent and when each message was due; `/bench/stop` ends it.
 
 It prints one line of JSON when it is ready: `{"port": ..., "streams": ...}`.
 """
@@ -12,6 +13,7 @@ from __future__ import annotations
 import argparse
 import ctypes
 import json
+import re
 import select
 import socket
 import time
@@ -26,6 +28,8 @@ from benchmarks.live.timetable import TICK_NS, Timetable
 _SLICE = 262_144
 _PATCH = 256
 _PING_S = 20.0
+_ASK_S = 0.002
+AHEAD = 4000
 _PR_SET_TIMERSLACK = 29
 
 
@@ -134,6 +138,31 @@ class Peer:
             self._control.popleft()
 
 
+class Acknowledged:
+    """How many XADD calls a Redis has answered since this began."""
+
+    def __init__(self, port: int) -> None:
+        self._sock = socket.create_connection(("127.0.0.1", port), timeout=5)
+        self._next = 0.0
+        self._seen = self._first = 0
+        self._first = self._ask()
+
+    def count(self) -> int:
+        """As of two milliseconds ago at most."""
+        if time.monotonic() > self._next:
+            self._seen = self._ask()
+            self._next = time.monotonic() + _ASK_S
+        return self._seen - self._first
+
+    def _ask(self) -> int:
+        self._sock.sendall(b"INFO commandstats\r\n")
+        data = b""
+        while not data.endswith(b"\r\n\r\n"):
+            data += self._sock.recv(65_536)
+        found = re.search(rb"cmdstat_xadd:calls=(\d+)", data)
+        return int(found[1]) if found else 0
+
+
 class Sender:
     """The loop and all connections."""
 
@@ -147,6 +176,8 @@ class Sender:
         self._offset_ns = time.time_ns() - time.monotonic_ns()
         self._running, self._pinged = True, time.monotonic()
         self._late_ns = 0
+        self._acknowledged: Acknowledged | None = None
+        self._done_before = 0
 
     def run(self) -> None:
         """Until it is told to stop."""
@@ -156,9 +187,13 @@ class Sender:
             stretch = self._table.now
             peers = [peer for peer in self._peers.values() if peer.block is not None]
             if stretch.rate < 0:
+                room = self._room(peers)
                 for peer in peers:
-                    peer.push(peer.done + 2 * _PATCH, self._table, self._offset_ns)
-                self._wait_for_room([peer for peer in peers if not peer.ended])
+                    peer.push(peer.done + min(2 * _PATCH, room // len(peers)), self._table, self._offset_ns)
+                if room < len(peers):
+                    time.sleep(TICK_NS / 1e9)
+                else:
+                    self._wait_for_room([peer for peer in peers if not peer.ended])
                 self._serve(0)
                 continue
             due = stretch.due(now)
@@ -173,6 +208,12 @@ class Sender:
             spent = time.monotonic_ns() - stretch.start_ns
             self._late_ns = max(self._late_ns, time.monotonic_ns() - now)
             time.sleep((TICK_NS - spent % TICK_NS) / 1e9)
+
+    def _room(self, peers: list[Peer]) -> int:
+        """How many messages may be sent now, where only what is acknowledged makes room."""
+        if self._acknowledged is None:
+            return 1 << 30
+        return AHEAD - (sum(peer.done for peer in peers) - self._done_before - self._acknowledged.count())
 
     def _wait_for_room(self, peers: list[Peer]) -> None:
         if all(peer.blocked for peer in peers):
@@ -258,6 +299,8 @@ class Sender:
         if request.path == "/bench/rate":
             self._table.change(float(request.query["rate"]), self._position(), now)
             self._late_ns = 0
+            self._acknowledged = Acknowledged(int(request.query["redis"])) if "redis" in request.query else None
+            self._done_before = sum(peer.done for peer in self._peers.values() if peer.block is not None)
             for peer in self._peers.values():
                 peer.repace()
         elif request.path == "/bench/stop":
