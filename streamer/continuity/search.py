@@ -25,7 +25,7 @@ class Found(NamedTuple, Generic[T]):
     item: T | None
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class Tracked(Generic[T]):
     """One symbol: its line and where its trades go.
 
@@ -33,7 +33,7 @@ class Tracked(Generic[T]):
         reason, reason_at: why ids may be missing from `reason_at` on; other holes are mere holes.
         too_old: a hole that begins here lies over a restart too long ago; -1: none does.
         began: where this process began; holes before it are searched for one by one, for ids between them may be lost.
-        searching: its open searches.
+        searches: those that are open.
     """
 
     symbol: str
@@ -44,7 +44,7 @@ class Tracked(Generic[T]):
     reason_at: int = -1
     too_old: int = -1
     began: int = -1
-    searching: int = 0
+    searches: list[Search[T]] = field(default_factory=list, repr=False)
 
 
 @dataclass(slots=True, eq=False)

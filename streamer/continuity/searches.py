@@ -66,7 +66,7 @@ class Searches(Generic[T]):
     def look(self, of: Tracked[T], now: Moment) -> bool:
         """See to a symbol's holes; whether it is to be looked at again."""
         self._pass_on(of, of.line.overdue(now.ns))
-        mine = [search for search in self._open if search.of is of] if of.searching else []
+        mine = list(of.searches)
         self._news(of, mine, now)
         waited = of.line.waiting_ns(now.ns)
         if waited >= 0 and (not mine or waited >= self._settings.gather_ms * 1_000_000):
@@ -74,7 +74,7 @@ class Searches(Generic[T]):
         for search in mine:
             if not search.asking:
                 self._end_if_done(search, now)
-        return of.line.troubled or of.searching > 0
+        return of.line.troubled or bool(of.searches)
 
     def reopen(self, of: Tracked[T], ranges: Sequence[Range], now: Moment) -> None:
         """Search for what a process before this one left open; what is beyond the bound stays told as missing."""
@@ -122,7 +122,7 @@ class Searches(Generic[T]):
 
         Args:
             lasting: asking again would not help.
-            refused: the answer was no. It may be a passing confusion of the exchange's; said again and again it is none.
+            refused: the answer was no: perhaps a passing confusion of the exchange's; said again and again it is none.
         """
         search = ask.search
         if refused:
@@ -140,7 +140,7 @@ class Searches(Generic[T]):
     def drop(self, of: Tracked[T], now: Moment, why: str) -> None:
         """Search no longer for a symbol's trades: what waits goes on, what is missing is told, each range exactly."""
         self._pass_on(of, of.line.finish())
-        mine = [search for search in self._open if search.of is of]
+        mine = list(of.searches)
         self._news(of, mine, now, quietly=True)
         for search in mine:
             search.reason = GapReason.STOPPED
@@ -160,7 +160,7 @@ class Searches(Generic[T]):
             search = Search(of, near[0].first, near[-1].last, ids_of(near), len(near), reason, now.ns, now.ns)
             found.append(search)
             self._open.append(search)
-            of.searching += 1
+            of.searches.append(search)
             self.tally.opened += 1
             self.tally.missing += search.count
             self._event(of, search.reason, search, search.count, now, False, pieces(search.holes))
@@ -259,10 +259,10 @@ class Searches(Generic[T]):
             why = f"not brought in {self._settings.deadline_s:g} s" + (f": {search.why}" if search.why else "")
             self._lose(search, search.first, search.last, why)
             missing = []
-        if missing or search not in self._open:
+        if missing or search not in search.of.searches:
             return
         self._open.remove(search)
-        search.of.searching -= 1
+        search.of.searches.remove(search)
         self._told(search, now)
 
     def _told(self, search: Search[T], now: Moment) -> None:

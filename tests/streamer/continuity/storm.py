@@ -185,7 +185,7 @@ class Storm:
     def look(self) -> None:
         # Deferred ids are known to the line alone until it is looked at.
         self.release([])
-        if self.line.troubled or self.of.searching:
+        if self.line.troubled or self.of.searches:
             self.searches.look(self.of, self.now)
 
     def calm(self) -> None:
