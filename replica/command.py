@@ -16,6 +16,7 @@ from replica.exchange import Exchange
 from replica.faults import FaultScript, load_script
 from replica.limits import EXCHANGE_LIMITS
 from replica.live.fault_schema import LiveScript, load_live_script
+from replica.live.recorded import RecordedLive
 from replica.live.rules import EXCHANGE_RULES, changed_rules
 from replica.market import GeneratedMarket
 from replica.recorded import RecordedSource
@@ -47,6 +48,12 @@ _SEED = re.compile(r"[A-Za-z0-9._-]{1,32}")
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds the replica's options to a parser."""
     parser.add_argument("--data", type=Path, metavar="DIR", help="serve the recorded bars below this folder")
+    parser.add_argument(
+        "--streams",
+        type=Path,
+        metavar="DIR",
+        help="play the recorded streams below this folder instead of generated ones",
+    )
     parser.add_argument("--generate", metavar="SEED", help=f"seed of a generated market (default: {DEFAULT_SEED})")
     parser.add_argument("--symbols", type=int, metavar="N", help="N perpetuals and some spot pairs, for load tests")
     parser.add_argument("--faults", type=Path, metavar="FILE", help="fault script, YAML or JSON")
@@ -115,7 +122,11 @@ def build(args: argparse.Namespace) -> Exchange:
     changes = {market.value: {"weight_per_minute": value} for market, value in wishes.items() if value is not None}
     clock = ReplicaClock(start_ms, checked_speed(args.speed))
     faults = load_script(args.faults) if args.faults else FaultScript()
-    return Exchange(source, clock, changed_limits(EXCHANGE_LIMITS, changes), faults)
+    limits = changed_limits(EXCHANGE_LIMITS, changes)
+    if args.streams is None:
+        return Exchange(source, clock, limits, faults)
+    played = RecordedLive(args.streams, clock.now_ms)
+    return Exchange(source, clock, limits, faults, live=played, live_rest=played)
 
 
 def _generated(args: argparse.Namespace) -> GeneratedSource:

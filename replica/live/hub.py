@@ -23,6 +23,7 @@ from replica.live.rules import LiveRules
 from replica.live.subscriptions import Answer, Desk, Place, error_text, is_served, request_id, request_streams
 
 PUMP_S = 0.005
+_IDLE_S = 0.05
 _CHECK_S = 0.02
 _ATTEMPTS_WINDOW_S = 300.0
 _LINGER_S = 900.0
@@ -76,7 +77,7 @@ class Hub:
                     self._doomed.clear()
                     spent = self._monotonic() - started
                     self.longest_tick_s = max(self.longest_tick_s, spent)
-                    await asyncio.sleep(max(0.0, PUMP_S - spent))
+                    await asyncio.sleep(max(0.0, (PUMP_S if self.connections or self._waiting else _IDLE_S) - spent))
         finally:
             for connection in self.connections:
                 connection.reset()

@@ -12,7 +12,7 @@ import pytest
 import websockets
 
 from gapless.domain.instrument import Market
-from tests.fixtures.live import START, LiveFactory
+from tests.fixtures.live import START, LiveFactory, live_in_loop
 from tests.replica.live.feed import WAIT_S, connected, feeding
 
 TRADES, DEPTH = "btcusdt@aggTrade", "btcusdt@depth@100ms"
@@ -287,6 +287,19 @@ async def test_a_half_open_connection_says_nothing_and_hears_nothing() -> None:
             await socket.receive(0.05)
         live.cut_network(60)
         assert (await socket.receive(WAIT_S)).type in (aiohttp.WSMsgType.CLOSED, aiohttp.WSMsgType.ERROR)
+
+
+async def test_recorded_streams_are_played_with_the_snapshots_taken_then(recordings: Path) -> None:
+    options = ("--streams", str(recordings / "ws_recordings" / "cryptofeed"), "--speed", "0")
+    async with live_in_loop(*options) as live, connected(live.spot_ws, "/stream?streams=nknusdt@depth@100ms") as client:
+        assert await client.saw() == []
+        live.advance(30)
+        diffs = [message["data"] for message in await client.saw()]
+        sent = live.stream_sent("spot", "nknusdt@depth@100ms")
+        assert (sent["first_id"], sent["last_id"], sent["messages"]) == (diffs[0]["U"], diffs[-1]["u"], len(diffs))
+        query = {"symbol": "NKNUSDT", "limit": 1000}
+        async with aiohttp.ClientSession() as session, session.get(f"{live.rest}/api/v3/depth", params=query) as answer:
+            assert (await answer.json())["lastUpdateId"] == 499869752
 
 
 async def test_a_pump_that_breaks_ends_every_connection_and_says_why() -> None:
