@@ -7,21 +7,20 @@ at again has moved on.
 
 from __future__ import annotations
 
-import hashlib
-import heapq
 import json
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
-import msgspec
-
 from gapless.domain.instrument import Market
 from gapless.errors import ConfigError
+from replica.live.book import Book
 from replica.live.instrument import FAR_MS, LiveInstrument
 from replica.live.marks import Marks
-from replica.live.messages import Activity, LiveMessage
+from replica.live.messages import Activity, LiveMessage, checked_activity
 from replica.live.names import ALL, StreamKey, Topic, read_name
+from replica.live.payloads import book_hash
+from replica.live.schedule import Schedule
 from replica.live.timers import BookTimer, KlineTimer, LiquidationTimer, MarkTimer, Timer, TradeTimer
 from replica.market import GeneratedMarket
 from replica.universe import Listing
@@ -29,7 +28,6 @@ from replica.universe import Listing
 LEAP_MS = 60_000
 """A clock that jumps further than this leaps: nothing trades on the way, bars close, and prices go on from there."""
 
-_HASHED = 20
 _MOST_TRADES = 100_000
 
 
@@ -60,9 +58,7 @@ class LiveMarket:
         self._core: dict[tuple[Market, str], tuple[TradeTimer, BookTimer]] = {}
         self._liquidations: dict[str, LiquidationTimer] = {}
         self._timers: dict[tuple[Market, str], Timer] = {}
-        self._heap: list[tuple[int, int, Timer]] = []
-        self._order: dict[int, int] = {}
-        self._orders = 0
+        self._schedule = Schedule()
         self._told: list[LiveMessage] = []
         self._last_ms = now_ms()
 
@@ -128,7 +124,7 @@ class LiveMarket:
                 instrument.tape.pace(now_ms, activity.trades_per_s)
             instrument.activity = activity
             for timer in timers.get(at, ()):
-                self._arm(timer, now_ms)
+                self._schedule.arm(timer, now_ms)
 
     def truth(self, market: Market, raw_symbol: str, update_id: int | None = None) -> dict[str, Any]:
         instrument = self._found(market, raw_symbol)
@@ -171,7 +167,7 @@ class LiveMarket:
         self._run(self._clock())
         return self._found(market, raw_symbol)
 
-    def book(self, market: Market, raw_symbol: str) -> Any:
+    def book(self, market: Market, raw_symbol: str) -> Book:
         """Its book, which goes on from here for a while."""
         instrument = self.instrument(market, raw_symbol)
         book = instrument.wake(self._last_ms)
@@ -201,17 +197,7 @@ class LiveMarket:
         if now_ms < self._last_ms or now_ms - self._last_ms > LEAP_MS:
             self._leap(now_ms)
             return
-        heap, order = self._heap, self._order
-        while heap and heap[0][0] <= now_ms:
-            due_ms, number, timer = heap[0]
-            if timer.due_ms != due_ms or order.get(id(timer)) != number:
-                heapq.heappop(heap)  # it was armed anew, or stopped
-                continue
-            timer.fire()
-            if timer.due_ms < FAR_MS:
-                heapq.heapreplace(heap, (timer.due_ms, number, timer))
-            else:
-                heapq.heappop(heap)
+        self._schedule.run(now_ms)
         self._last_ms = now_ms
 
     def _leap(self, now_ms: int) -> None:
@@ -222,18 +208,7 @@ class LiveMarket:
             if instrument.book_until_ms > self._last_ms:
                 instrument.book_until_ms += now_ms - self._last_ms
         self._last_ms = now_ms
-        heap = sorted(self._heap, key=lambda entry: entry[1])
-        self._heap = []
-        for _, number, timer in heap:
-            if self._order.get(id(timer)) == number:
-                self._arm(timer, now_ms)
-
-    def _arm(self, timer: Timer, now_ms: int) -> None:
-        timer.arm(now_ms)
-        self._orders += 1
-        self._order[id(timer)] = self._orders
-        if timer.due_ms < FAR_MS:
-            heapq.heappush(self._heap, (timer.due_ms, self._orders, timer))
+        self._schedule.leap(now_ms)
 
     def _start(self, market: Market, stream: str, key: StreamKey) -> None:
         now_ms = self._last_ms
@@ -254,13 +229,13 @@ class LiveMarket:
             instrument.add(stream, key, now_ms)
             self._arm_core(at)
             return
-        self._arm(self._timers[market, stream], now_ms)
+        self._schedule.arm(self._timers[market, stream], now_ms)
 
     def _start_all(self, stream: str, key: StreamKey, now_ms: int) -> None:
         if key.topic is Topic.MARK_PRICE:
             timer = MarkTimer(self._trading_perpetuals, self.marks, stream, key.period_ms, self._told_to)
             self._timers[Market.UM, stream] = timer
-            self._arm(timer, now_ms)
+            self._schedule.arm(timer, now_ms)
             return
         for instrument in self.listings(Market.UM):
             self._listen_liquidations(instrument, stream, now_ms)
@@ -269,19 +244,19 @@ class LiveMarket:
         symbol = instrument.listing.raw_symbol
         if symbol not in self._liquidations:
             self._liquidations[symbol] = LiquidationTimer(instrument, self._told_to)
-            self._arm(self._liquidations[symbol], now_ms)
+            self._schedule.arm(self._liquidations[symbol], now_ms)
         self._liquidations[symbol].names.append(stream)
 
     def _stop(self, market: Market, stream: str, key: StreamKey) -> None:
         timer = self._timers.pop((market, stream), None)
         if timer is not None:
-            self._order.pop(id(timer), None)
+            self._schedule.drop(timer)
             return
         if key.topic is Topic.LIQUIDATIONS:
             for symbol, each in list(self._liquidations.items()):
                 each.names = [name for name in each.names if name != stream]
                 if not each.names:
-                    self._order.pop(id(self._liquidations.pop(symbol)), None)
+                    self._schedule.drop(self._liquidations.pop(symbol))
             return
         at = market, self._lower[market, key.symbol].raw_symbol
         self._instruments[at].drop(stream, self._last_ms)
@@ -293,7 +268,7 @@ class LiveMarket:
             self._core[at] = TradeTimer(instrument), BookTimer(instrument)
         for timer in self._core[at]:
             if timer.due_ms >= FAR_MS or timer.due_ms <= self._last_ms:
-                self._arm(timer, self._last_ms)
+                self._schedule.arm(timer, self._last_ms)
 
     def _timers_by_instrument(self) -> dict[tuple[Market, str], list[Timer]]:
         found: dict[tuple[Market, str], list[Timer]] = {at: list(pair) for at, pair in self._core.items()}
@@ -326,25 +301,3 @@ class LiveMarket:
 
     def _told_to(self, message: LiveMessage) -> None:
         self._told.append(message)
-
-
-def checked_activity(activity: Activity, changes: Mapping[str, Any]) -> Activity:
-    """The activity with some fields changed.
-
-    Raises:
-        ConfigError: a field is unknown, or a value is not possible.
-    """
-    try:
-        changed = msgspec.convert({**msgspec.structs.asdict(activity), **changes}, Activity)
-    except msgspec.ValidationError as error:
-        raise ConfigError(f"activity: {error}") from None
-    wrong = [name for name, value in msgspec.structs.asdict(changed).items() if not 0 <= value <= 1_000_000]
-    if wrong:
-        raise ConfigError(f"activity: {wrong[0]} must be between 0 and a million")
-    return changed
-
-
-def book_hash(bids: list[list[str]], asks: list[list[str]], levels: int = _HASHED) -> str:
-    """A digest of the best levels, best first: equal books have equal ones."""
-    text = "\n".join(f"{price} {quantity}" for side in (bids[:levels], asks[:levels]) for price, quantity in side)
-    return hashlib.sha256(text.encode()).hexdigest()

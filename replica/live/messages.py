@@ -8,6 +8,7 @@ from typing import Any, NamedTuple, Protocol
 import msgspec
 
 from gapless.domain.instrument import Market
+from gapless.errors import ConfigError
 
 
 class LiveMessage(NamedTuple):
@@ -52,6 +53,22 @@ class Activity(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     liquidations_per_min: float = 1.0
     kline_ms: int = 0
     snapshot_lag_ms: int = 0
+
+
+def checked_activity(activity: Activity, changes: Mapping[str, Any]) -> Activity:
+    """The activity with some fields changed.
+
+    Raises:
+        ConfigError: a field is unknown, or a value is not possible.
+    """
+    try:
+        changed = msgspec.convert({**msgspec.structs.asdict(activity), **changes}, Activity)
+    except msgspec.ValidationError as error:
+        raise ConfigError(f"activity: {error}") from None
+    wrong = [name for name, value in msgspec.structs.asdict(changed).items() if not 0 <= value <= 1_000_000]
+    if wrong:
+        raise ConfigError(f"activity: {wrong[0]} must be between 0 and a million")
+    return changed
 
 
 class Live(Protocol):

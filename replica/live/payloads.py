@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Iterable
 
@@ -12,6 +13,7 @@ from replica.live.tape import FILLS, Trade
 from replica.universe import Listing
 
 _BOOL = ("false", "true")
+_HASHED = 20
 
 
 class Payloads:
@@ -153,3 +155,9 @@ class Payloads:
             f'{{"e":"depthUpdate","E":{at_ms},"T":{at_ms},{self._pair},"U":{first},"u":{last},"pu":{before},'
             f'"b":[{bids}],"a":[{asks}],"st":1}}'
         ).encode()
+
+
+def book_hash(bids: list[list[str]], asks: list[list[str]], levels: int = _HASHED) -> str:
+    """A digest of the best levels, best first: equal books have equal ones."""
+    text = "\n".join(f"{price} {quantity}" for side in (bids[:levels], asks[:levels]) for price, quantity in side)
+    return hashlib.sha256(text.encode()).hexdigest()

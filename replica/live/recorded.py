@@ -11,8 +11,8 @@ from typing import Any
 
 from gapless.domain.instrument import Market
 from gapless.errors import ConfigError
-from replica.live.market import book_hash
 from replica.live.messages import LiveMessage
+from replica.live.payloads import book_hash
 from replica.live.recordings import Session, read_sessions
 from replica.live.rest import depth_query, trades_query
 from replica.query import Params, symbol_of

@@ -15,8 +15,9 @@ from gapless.domain.instrument import Market
 from gapless.domain.window import parse_time
 from gapless.errors import ConfigError
 from replica.bars import INTERVAL_MS
-from replica.live.market import LiveMarket, book_hash
+from replica.live.market import LiveMarket
 from replica.live.messages import Activity, LiveMessage
+from replica.live.payloads import book_hash
 from replica.market import GeneratedMarket
 from replica.query import KlineQuery
 from replica.source import GeneratedSource
