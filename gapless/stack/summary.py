@@ -94,6 +94,7 @@ def next_steps(*, generated: bool) -> Sequence[tuple[str, str]]:
     """Commands to try, each with what it does."""
     steps = [
         (".venv/bin/gapless status", "what runs, where, and the login again"),
+        (".venv/bin/gapless stream --status", "the live sidecar: rates, latency, books"),
         (".venv/bin/gapless etl ohlcv --help", "any other window by hand"),
         (".venv/bin/gapless logs scheduler -f", "what Airflow is doing"),
         (".venv/bin/gapless down", "stop; nothing stays behind, the data does"),
