@@ -9,7 +9,7 @@ import asyncio
 import random
 import time
 from collections.abc import Callable, Mapping
-from contextlib import suppress
+from contextlib import AbstractAsyncContextManager, suppress
 from enum import IntEnum
 from typing import Protocol
 
@@ -58,6 +58,9 @@ class SnapshotDesk:
     Attributes:
         taken, failures, limited: snapshots that came, requests that failed, times that the budget or a ban said no.
         halted: why nothing is asked for now; empty while all goes well.
+
+    Args:
+        within: bounds a wait to so many seconds of `monotonic`.
     """
 
     def __init__(
@@ -68,6 +71,7 @@ class SnapshotDesk:
         *,
         monotonic: Callable[[], float] = time.monotonic,
         jitter: Callable[[], float] = random.random,
+        within: Callable[[float], AbstractAsyncContextManager[object]] = asyncio.timeout,
     ) -> None:
         self.taken = self.failures = self.limited = 0
         self.halted = ""
@@ -76,6 +80,7 @@ class SnapshotDesk:
         self._settings = settings
         self._monotonic = monotonic
         self._jitter = jitter
+        self._within = within
         self._wants: dict[str, _Want] = {}
         self._levels = {
             Need.BUILD: settings.shallow(rest.market),
@@ -215,5 +220,5 @@ class SnapshotDesk:
         """Until something changes, at most so long."""
         self._changed.clear()
         with suppress(TimeoutError):
-            async with asyncio.timeout(min(max(pause_s, 0.001), _LONGEST_SLEEP_S)):
+            async with self._within(min(max(pause_s, 0.001), _LONGEST_SLEEP_S)):
                 await self._changed.wait()
