@@ -2,7 +2,7 @@
 
 One event a Stream (`md.<kind>.<exchange>.<symbol>`), whatever number of the exchange's streams feeds it. A stream that
 comes and goes is told at once the first time; what follows within the spacing is told as one event when it is over,
-so that flapping costs two events a minute and Stream, not two an attempt.
+so that flapping costs an event a minute and Stream, not two an attempt.
 """
 
 from __future__ import annotations

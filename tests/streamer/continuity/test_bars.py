@@ -134,6 +134,17 @@ def test_after_a_long_sleep_of_the_host_what_is_awaited_is_bounded_and_the_rest_
     assert desk.lines() == [(0, 4_320 - 1 - 1_500 - 1, 4_320 - 1 - 1_500, False)]
 
 
+def test_what_is_awaited_stays_bounded_while_rest_does_not_answer() -> None:
+    desk = Desk()
+    desk.wanted(86_400)
+    desk.wanted(86_400 * 2)
+    assert desk.watch.tally.wanted == 1_439 + 1_440
+    assert sum(event.count for event in desk.told) == desk.watch.tally.unanswered == 1_439 + 1_440 - 1_500
+    desk.watch.untrack("A/B", Interval.M1)
+    desk.confirm(86_400 * 2, m2879=1)
+    assert desk.wanted(86_400 * 3) == []
+
+
 @given(st.lists(st.integers(0, 30), max_size=60), st.lists(st.integers(0, 30), max_size=30))
 def test_each_bar_is_new_once_or_wanted(came: list[int], confirmed: list[int]) -> None:
     desk = Desk(bar_attempts=1_000)
