@@ -17,6 +17,7 @@ from replica.answer import Answer
 from replica.clock import ReplicaClock
 from replica.exchange import Call, Exchange
 from replica.faults import load_script, parse_script
+from replica.live.fault_schema import parse_live_script
 from replica.market import GeneratedMarket
 from replica.source import GeneratedSource
 from replica.universe import default_universe
@@ -239,8 +240,10 @@ def test_a_wrong_script_is_refused_with_its_place(rule: dict[str, Any], message:
 def test_the_scripts_in_the_manual_are_valid_ones() -> None:
     manual = (Path(__file__).resolve().parents[2] / "docs" / "replica.md").read_text(encoding="utf-8")
     examples = re.findall(r"```yaml\n(.*?)```", manual, flags=re.DOTALL)
-    rules = [len(parse_script(yaml.safe_load(each), "docs/replica.md").script.rules) for each in examples]
-    assert rules == [6, 4]
+    scripts = [yaml.safe_load(each) for each in examples]
+    live = [parse_live_script(script.pop("live"), "docs/replica.md") for script in scripts if "live" in script]
+    assert [len(parse_script(script, "docs/replica.md").script.rules) for script in scripts] == [6, 4, 0]
+    assert [len(script.rules) for script in live] == [4]
 
 
 def test_scripts_are_read_from_yaml_and_json(tmp_path: Path) -> None:
