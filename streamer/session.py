@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, suppress
 
+import msgspec
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
@@ -39,6 +41,9 @@ from streamer.watch import Watch
 _TICK_S = 0.05
 _REFRESHED_IN_S = 5.0
 _REDIS_WAIT_S = 0.2
+_COLLECT_AFTER = 200_000
+"""So many objects more and the young ones are looked through for circles. A message makes fifty that are none, so the
+interpreter's 700 would look through them for every dozen messages; circles come from errors and ended tasks alone."""
 
 
 class Sidecar:
@@ -211,7 +216,7 @@ async def run_session(
         stores = await stack.enter_async_context(open_stores(request, settings, options, sidecar, rests, say=say))
         connections = Connections(
             sidecar,
-            transport_of(request.transport),
+            transport_of(msgspec.structs.replace(options.transport, library=request.transport)),
             {market: settings.ws_url(market) for market in Market},
             options.connections,
             say=say,
@@ -295,6 +300,9 @@ async def _work(
             await want(await changes.get())
 
     await want(universe.instruments, first=True)
+    gc.collect()
+    gc.freeze()  # what is there now stays: no collection has to look through it again
+    gc.set_threshold(_COLLECT_AFTER)
     say(f"{len(universe.instruments)} instruments, {len(sidecar.specs)} streams")
     tasks = [
         asyncio.create_task(work, name=name)

@@ -8,6 +8,8 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from functools import partial
 
+import msgspec
+
 from gapless.domain.instrument import Market
 from gapless.domain.interval import Interval
 from gapless.domain.live import Entry, GapEvent, GapReason, Kind, book_key, stream_key
@@ -78,7 +80,7 @@ class MarketSide:
         self._outlet = outlet
         self._options = options
         self._with_books = books
-        self._settings = options.books
+        self._settings = msgspec.structs.replace(options.books, top_levels=top)
         self._tell = tell
         self._on_bar, self._on_liquidation = on_bar, on_liquidation
         self._want_bars = want_bars
