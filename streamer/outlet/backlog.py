@@ -121,9 +121,13 @@ class Backlog:
                 taken.append(item if isinstance(item, Command) else _packed(out, item))
             if waiting.items:
                 self._waiting[out] = waiting
-        if self.stage and self.bytes * 2 < self._limit:
-            self._recover()
         return taken
+
+    def relax(self) -> None:
+        """Entries are taken again: when half the room is free, shedding ends, and what it cost is news."""
+        if self.stage and self.bytes * 2 < self._limit:
+            self.stage = Stage.NONE
+            self._end_shut()
 
     def has_next(self, *, bars: bool = True) -> bool:
         """Whether `take` would give something."""
@@ -218,10 +222,6 @@ class Backlog:
         self.dropped[out.kind] += len(diffs)
         self._news.append(Dropped(out, *first_and_last(diffs), len(diffs)))
         self._shut.setdefault(out, Dropped(out, "", "", 0))
-
-    def _recover(self) -> None:
-        self.stage = Stage.NONE
-        self._end_shut()
 
     def _end_shut(self) -> None:
         self._news += [dropped for dropped in self._shut.values() if dropped.count]

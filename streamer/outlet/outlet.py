@@ -10,13 +10,12 @@ import asyncio
 from collections import Counter
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
 from time import monotonic_ns, time
 
 import msgspec
 
-from gapless.domain.live import GAPS_KEY, GapEvent, GapReason, Kind, parse_stream_key
+from gapless.domain.live import GAPS_KEY, GapEvent, Kind, parse_stream_key
 from gapless.errors import StorageError, ValidationError
 from gapless.storage.live.fence import Loss
 from gapless.storage.live.latency import BOUNDS_MS
@@ -28,20 +27,13 @@ from streamer.outlet.spool import Spool
 from streamer.outlet.spooling import Spooling
 from streamer.outlet.state import OutletState
 from streamer.outlet.streams import OutStream, is_lossless, pack_gap
+from streamer.outlet.telling import Telling
 from streamer.outlet.trims import Trims
 from streamer.outlet.values import LastValues
 
 _BEAT_S = 0.01
 _SLOW_BEAT_S = 1.0
 _TAKEN_BYTES = 256 * 2**10
-_ALL = "*"
-
-
-@dataclass(slots=True)
-class _Lost:
-    first: bytes
-    last: bytes
-    count: int = 0
 
 
 class Outlet:
@@ -79,6 +71,7 @@ class Outlet:
         self._connection = folder / "connection"
         self._pipe = RedisPipe(url, settings.pipe, self, name=name, previous=self._previous(), remember=self._remember)
         self._send = self._pipe.send
+        self._telling = Telling(self.tell)
         self._backlog = Backlog(settings.memory_bytes)
         self._spooling = Spooling(spool, self._pipe, self._stream_of, settings.gap_events, say)
         self._values = LastValues(settings.value_every_ms, settings.value_keys)
@@ -88,16 +81,12 @@ class Outlet:
         self._gaps = self.stream(Kind.GAPS, "", "")
         self._straight = False
         self._stowed = False
-        self._away_ns = 0
         self._aside = 0
         self._other = self._moved = 0
         self._values_written = 0
         self._dropped: Counter[Kind] = Counter()
         self._refused: Counter[Kind] = Counter()
         self._overtaken: Counter[Kind] = Counter()
-        self._lost: dict[OutStream, _Lost] = {}
-
-    # ---- what comes in -------------------------------------------------------------------------------------------
 
     def stream(self, kind: Kind, exchange: str, symbol: str) -> OutStream:
         """The Stream of an instrument, to be asked for once and kept.
@@ -142,8 +131,6 @@ class Outlet:
         """Write a last value: the newest wins, and it is gone so long after its last refreshing."""
         if self._values.put(key, value, expires_ms, monotonic_ns()) and self._pipe.is_open:
             self._write_values()
-
-    # ---- life ----------------------------------------------------------------------------------------------------
 
     async def run(self) -> None:
         """Work until cancelled. `drain` before that, or what waits in memory is lost.
@@ -193,7 +180,7 @@ class Outlet:
             resent=pipe.resent,
             in_flight=pipe.in_flight,
             in_flight_bytes=pipe.in_flight_bytes,
-            waiting=backlog.entries + spooling.gathered,
+            waiting=backlog.entries,
             waiting_bytes=backlog.bytes,
             stage=int(backlog.stage),
             spooling=spooling.active,
@@ -215,8 +202,6 @@ class Outlet:
             p99_ms=taken.quantile_ms(0.99),
             last_error=spooling.disk_error or pipe.last_error,
         )  # fmt: skip
-
-    # ---- behind the window ---------------------------------------------------------------------------------------
 
     def _put_aside(self, out: OutStream, event_ms: int, received_ns: int, identity: bytes, payload: bytes) -> None:
         self._aside += 1
@@ -242,9 +227,7 @@ class Outlet:
         out = command.target
         assert isinstance(out, OutStream)  # noqa: S101 - the outlet makes no others
         self._dropped[out.kind] += 1
-        lost = self._lost.setdefault(out, _Lost(command.identity, command.identity))
-        lost.last = command.identity
-        lost.count += 1
+        self._telling.dropped(out, command.identity)
 
     def _backlog_waits_for_spool(self) -> bool:
         return not self._backlog.has_next(bars=not self._spooling.active)
@@ -252,12 +235,15 @@ class Outlet:
     def _pump(self) -> None:
         """Send what waits in memory, as far as there is room."""
         bars = not self._spooling.active
-        while self._pipe.is_open and self._backlog.has_next(bars=bars):
+        while self._pipe.is_open:
+            self._backlog.relax()
+            if self._backlog.has_news:
+                self._tell_dropped_diffs()
+            if not self._backlog.has_next(bars=bars):
+                break
             for command in self._backlog.take(_TAKEN_BYTES, bars=bars):
                 self._moved += 1
                 self._send(*command)
-            if self._backlog.has_news:
-                self._tell_dropped_diffs()
         self._straighten()
 
     def _straighten(self) -> None:
@@ -283,8 +269,6 @@ class Outlet:
         self._say(f"Redis is away: {kept} entries are on disk and go out at the next start; {left} others were let go")
         return False
 
-    # ---- tasks ---------------------------------------------------------------------------------------------------
-
     async def _keep_spool(self) -> None:
         spooling = self._spooling
         while not self._stowed:
@@ -308,8 +292,7 @@ class Outlet:
                 self._write_values()
             if (passed_s := (now_ns - slow_ns) / 1e9) >= _SLOW_BEAT_S:
                 slow_ns = now_ns
-                if self._lost:
-                    self._tell_lost()
+                self._tell_lost()
                 if self._pipe.is_open:
                     self._trim(passed_s)
 
@@ -324,10 +307,9 @@ class Outlet:
             self._send(out, b"", command)
             self._other += 1
 
-    # ---- what the pipe says --------------------------------------------------------------------------------------
-
     def on_room(self, is_open: bool) -> None:
         if is_open:
+            self._write_values()
             self._pump()
             self._spooling.wake.set()
         self._straighten()
@@ -342,25 +324,16 @@ class Outlet:
         self._values.again(monotonic_ns())
         if not again:
             return
-        for kind, exchange in sorted({(out.kind, out.exchange) for out in self._streams.values() if out.exchange}):
-            self._boundary(kind, exchange)
+        self._telling.reconnected(self._streams.values())
 
     def on_losses(self, losses: Sequence[Loss]) -> None:
-        for loss in losses:
-            out = loss.target
-            if isinstance(out, OutStream) and out.exchange:
-                again = loss.brought_again
-                self._tell_gap(
-                    out, GapReason.RESTARTED, *_ids(out, again), len(again) if loss.whole else -1, repaired=loss.whole,
-                    detail=f"Redis was started anew; {len(again)} newest entries were sent again",
-                )  # fmt: skip
+        self._telling.losses(losses)
 
     def on_overtaken(self, command: Command) -> None:
         out = _stream(command)
         self._overtaken[out.kind] += 1
         if out.kind is Kind.DEPTH:
-            last = command.identity.decode()
-            self._tell_gap(out, GapReason.SHED, "", last, 1, detail="refused while Redis had no room")
+            self._telling.overtaken(out, command.identity)
             self.on_depth_shed(out.exchange, out.symbol)
 
     def on_refused(self, command: Command, error: str) -> None:
@@ -370,50 +343,15 @@ class Outlet:
             if out.refused == 1:
                 self._say(f"{out.key.decode()}: Redis does not take its entries: {error}")
 
-    # ---- telling -------------------------------------------------------------------------------------------------
-
-    def _boundary(self, kind: Kind, exchange: str) -> None:
-        gap = GapEvent(
-            kind=kind, exchange=exchange, symbol=_ALL, reason=GapReason.REDIS, count=0, at_ms=int(time() * 1000),
-            repaired=True, detail="the connection to Redis was cut; what was on its way was looked for and sent again",
-        )  # fmt: skip
-        self.tell(gap)
-
     def _tell_dropped_diffs(self) -> None:
         for dropped in self._backlog.news():
-            out = dropped.out
-            detail = "diffs dropped: more waited for Redis than the bound allows"
-            self._tell_gap(out, GapReason.SHED, dropped.first, dropped.last, dropped.count, detail=detail)
-            self.on_depth_shed(out.exchange, out.symbol)
+            self._telling.dropped_diffs(dropped)
+            self.on_depth_shed(dropped.out.exchange, dropped.out.symbol)
 
     def _tell_lost(self) -> None:
-        lost, self._lost = self._lost, {}
-        for out, what in lost.items():
-            first, last = _ids(out, (what.first, what.last))
-            self._tell_gap(out, GapReason.SHED, first, last, what.count, detail="neither memory nor disk had room")
+        for out, first, last in self._telling.tell_dropped():
             if out.kind is Kind.TRADES and first.isdigit() and last.isdigit():
                 self.on_trades_shed(out.exchange, out.symbol, int(first), int(last))
-
-    def _tell_gap(
-        self,
-        out: OutStream,
-        reason: GapReason,
-        first: str,
-        last: str,
-        count: int,
-        *,
-        detail: str,
-        repaired: bool = False,
-    ) -> None:
-        now_ms = int(time() * 1000)
-        self.tell(
-            GapEvent(
-                kind=out.kind, exchange=out.exchange, symbol=out.symbol, reason=reason, first=first, last=last,
-                count=count, at_ms=now_ms, repaired=repaired, detail=detail,
-            )
-        )  # fmt: skip
-
-    # ---- small things --------------------------------------------------------------------------------------------
 
     def _stream_of(self, key: bytes) -> OutStream | None:
         if key == GAPS_KEY.encode():
@@ -445,14 +383,6 @@ class Outlet:
 def _stream(command: Command) -> OutStream:
     assert isinstance(command.target, OutStream)  # noqa: S101 - what has an identity is of a Stream
     return command.target
-
-
-def _ids(out: OutStream, identities: Sequence[bytes]) -> tuple[str, str]:
-    """The exchange's ids of the first and the last, where it numbers them."""
-    if not identities or out.kind in (Kind.LIQUIDATIONS, Kind.GAPS):
-        return "", ""
-    first, last = identities[0].decode(), identities[-1].decode()
-    return (first.split(":")[1], last.split(":")[1]) if out.kind is Kind.KLINES else (first, last)
 
 
 def _by_kind(counts: Counter[Kind]) -> dict[str, int]:

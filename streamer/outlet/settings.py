@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgspec
 
 from gapless.domain.live import Kind
-from gapless.storage.live.writer import PipeSettings
+from gapless.storage.live.pipe import PipeSettings
 
 
 class KindBound(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):

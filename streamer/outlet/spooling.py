@@ -64,11 +64,6 @@ class Spooling:
         return self._spool.bytes + self._gathered_bytes
 
     @property
-    def gathered(self) -> int:
-        """Records gathered and not on disk."""
-        return len(self._gathered)
-
-    @property
     def damaged(self) -> int:
         """Frames that could not be read."""
         return self._spool.damaged

@@ -8,7 +8,8 @@ import msgspec
 class OutletState(msgspec.Struct, frozen=True, kw_only=True):
     """At one moment; counts are since the start of the process.
 
-    Every entry that was put is in one of: written, refused, conflated, coalesced, dropped, waiting, in flight, spooled.
+    Every entry that was put is in one of: written, refused, conflated, coalesced, dropped, waiting, in flight; or it
+    was spooled and not yet unspooled.
 
     Attributes:
         connected: whether Redis takes commands now. connected_ms: since when, UTC ms.
@@ -19,7 +20,7 @@ class OutletState(msgspec.Struct, frozen=True, kw_only=True):
         in_flight, in_flight_bytes: sent and not acknowledged.
         waiting, waiting_bytes: in memory behind that. stage: how far the shedding has gone, `Stage`.
         spooling: whether entries pass over the disk. spool_bytes: what lies there.
-        spooled, unspooled: records that went there and that came back, of an earlier process included.
+        spooled, unspooled: records that went there and that were sent on from there, of an earlier process included.
         conflated, coalesced, dropped, refused: entries by kind.
         values_written, values_conflated: last values.
         untold: events of `md.gaps` that neither memory nor disk had room for.

@@ -11,67 +11,18 @@ import asyncio
 import random
 from collections.abc import Callable, Sequence
 from time import monotonic_ns, time
-from typing import Protocol
-
-import msgspec
 
 from gapless.errors import ConfigError, GaplessError, StorageError
 from gapless.storage.live.connecting import Address, Wire
-from gapless.storage.live.fence import Loss, plan_losses, plan_resend, tails_needed
+from gapless.storage.live.fence import plan_losses, plan_resend, tails_needed
 from gapless.storage.live.flight import Flight, Packed, is_passing
 from gapless.storage.live.latency import Latencies
+from gapless.storage.live.pipe import PipeListener, PipeSettings
 from gapless.storage.live.resp import Command, ReplyCounter, Target
 
 _COMMANDS_A_WRITE = 1000
 _HANG_UP = ("READONLY", "NOAUTH", "LOADING", "MASTERDOWN")
 """Errors that a new connection may cure: another server stands behind the address, or the user must greet again."""
-
-
-class PipeSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """How the pipe behaves.
-
-    Attributes:
-        window_count, window_bytes: how much may be on its way unanswered.
-        flush_bytes: so much is sent at once, without waiting for the end of the loop's turn.
-        recent_s, recent_bytes: for how long, and how much of, what was acknowledged is remembered, to be sent again
-            if Redis comes back without it (its log on disk is up to a second or two behind).
-        connect_timeout_s: to connect and to greet.
-        fence_timeout_s: to read the tails of the Streams in doubt.
-        reply_timeout_s: after so long without an answer the connection is given up.
-        backoff_s: the longest wait between attempts; the first is a hundredth of it.
-    """
-
-    window_count: int = 20_000
-    window_bytes: int = 16 * 2**20
-    flush_bytes: int = 64 * 2**10
-    recent_s: float = 2.0
-    recent_bytes: int = 32 * 2**20
-    connect_timeout_s: float = 5.0
-    fence_timeout_s: float = 30.0
-    reply_timeout_s: float = 10.0
-    backoff_s: float = 2.0
-
-
-class PipeListener(Protocol):
-    """Who owns a pipe. Everything is called in the loop and must not wait."""
-
-    def on_room(self, is_open: bool) -> None:
-        """Whether more may be sent now."""
-
-    def on_progress(self) -> None:
-        """Some of what was sent is settled."""
-
-    def on_connected(self, again: bool) -> None:
-        """The pipe works; `again`: it did before."""
-
-    def on_losses(self, losses: Sequence[Loss]) -> None:
-        """Redis was started anew and lacks what it had acknowledged."""
-
-    def on_overtaken(self, command: Command) -> None:
-        """Given up: refused for a moment in which later entries of its Stream were taken."""
-
-    def on_refused(self, command: Command, error: str) -> None:
-        """Given up: Redis will never take it."""
 
 
 class RedisPipe:
@@ -133,8 +84,6 @@ class RedisPipe:
         self._backoff_s = 0.0
         self._idle = asyncio.Event()
         self._loop = asyncio.get_running_loop()
-
-    # ---- sending -------------------------------------------------------------------------------------------------
 
     def register(self, target: Target) -> None:
         """Look after this Stream when Redis comes back without data."""
@@ -233,8 +182,6 @@ class RedisPipe:
         self._flight.add(batch, len(data) + len(batch) * self._surcharge, since_ns)
         self._wire.transport.write(data)
 
-    # ---- replies -------------------------------------------------------------------------------------------------
-
     def _received(self, data: bytes) -> None:
         replies = self._counter.feed(data)
         self._answered_ns = now_ns = monotonic_ns()
@@ -332,8 +279,6 @@ class RedisPipe:
         if self.is_open != is_open:
             self.is_open = is_open
             self._listener.on_room(is_open)
-
-    # ---- the connection ------------------------------------------------------------------------------------------
 
     async def run(self) -> None:
         """Keep a connection until cancelled.

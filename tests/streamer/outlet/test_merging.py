@@ -11,7 +11,9 @@ prices = st.sampled_from(["1.0", "1.1", "1.2", "1.3"])
 levels = st.lists(st.tuples(prices, st.sampled_from(["0.000", "1.500", "2.000"])), max_size=4)
 
 
-def diff(first: int, last: int, bids: list[tuple[str, str]], asks: list[tuple[str, str]], pu: int | None = None) -> Diff:
+def diff(
+    first: int, last: int, bids: list[tuple[str, str]], asks: list[tuple[str, str]], pu: int | None = None
+) -> Diff:
     payload = {"e": "depthUpdate", "E": last, "s": "BTCUSDT", "U": first, "u": last, "b": bids, "a": asks}
     if pu is not None:
         payload["pu"] = pu
