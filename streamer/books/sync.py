@@ -94,7 +94,7 @@ class BookSync:
         if step is Step.NEXT:
             return self._follow(span, item, now_ns)
         if step is Step.OLD:
-            if diff.E - self.event_ms > _BACKWARDS_MS:
+            if self.event_ms and diff.E - self.event_ms > _BACKWARDS_MS:
                 return self._begin_anew(span, item, now_ns)
             self.duplicates += 1
             return NOTHING
@@ -126,6 +126,12 @@ class BookSync:
     def stands(self) -> tuple[int, int, int]:
         """Of what the levels are: update id, event time in ms, receipt in ns. Of a stale book, when it was given up."""
         return (self.id, self.event_ms, self.received_ns) if self._intact else self._stood
+
+    def resume(self, id: int, event_ms: int) -> None:
+        """Before the first diff: the last one that a process before this one passed on. What lies between is a gap."""
+        if self.id < 0:
+            self.id, self.event_ms = id, event_ms
+            self._doubtful = True
 
     def lost(self, now_ns: int) -> Outcome:
         """No connection carries the diffs any more. What comes next may follow, or begin after a gap."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import msgspec
 import pytest
 
 from gapless.domain.instrument import Market
@@ -93,15 +94,14 @@ def test_a_snapshot_in_an_id_hole_is_refused_though_it_may_be_right() -> None:
     first, second = scene.diff(), scene.diff()
     scene.take(first)
     assert second.pu is not None
-    moved = msgspec_replace(second, U=second.U + 10, u=second.u + 10)
+    moved = changed(second, U=second.U + 10, u=second.u + 10)
     scene.take(moved)
     outcome = scene.snapshot(Snapshot(first.u + 1, [("1.00", "1")], [("2.00", "1")]))
     assert outcome.ask is Why.HOLE
 
 
-def msgspec_replace(diff: Depth, **changes: int) -> Depth:
-    fields = {name: getattr(diff, name) for name in ("E", "s", "U", "u", "b", "a", "pu")}
-    return Depth(**{**fields, **changes})
+def changed(diff: Depth, **changes: int | None) -> Depth:
+    return msgspec.structs.replace(diff, **changes)
 
 
 def test_a_regular_diff_of_a_live_book_is_applied_without_more_ado(scene: Scene) -> None:
@@ -179,6 +179,25 @@ def test_after_a_reconnect_that_missed_some_the_gap_is_told_at_once(scene: Scene
     assert scene.sync.resyncs == 1
 
 
+def test_what_was_missed_between_two_processes_is_a_gap_and_what_came_before_is_a_duplicate(scene: Scene) -> None:
+    before = scene.diff()
+    scene.sync.resume(before.u, before.E)
+    assert scene.take(before) == NOTHING
+    scene.diff()
+    outcome = scene.take(scene.diff())
+    assert (len(outcome.gaps), outcome.gaps[0].first, len(outcome.publish)) == (1, before.u + 1, 1)
+    assert (outcome.became, outcome.ask is not None) == (BookState.BUFFERING, True)
+    assert scene.snapshot().became is BookState.LIVE
+    scene.right()
+
+
+def test_nothing_missed_between_two_processes_is_no_gap(scene: Scene) -> None:
+    before = scene.diff()
+    scene.sync.resume(before.u, before.E)
+    outcome = scene.take(scene.diff())
+    assert (outcome.gaps, outcome.ask) == ((), Why.STARTED)
+
+
 def test_a_reconnect_while_buffering_keeps_the_buffer_if_nothing_was_missed(scene: Scene) -> None:
     scene.take(scene.diff())
     taken = scene.oracle.snapshot(LEVELS)
@@ -227,7 +246,7 @@ def test_a_book_that_differs_from_a_snapshot_is_built_anew(scene: Scene) -> None
 def test_a_crossed_book_is_never_shown_and_built_anew(scene: Scene) -> None:
     scene.live()
     good = scene.diff()
-    bad = msgspec_replace(good)
+    bad = changed(good)
     bad.b = [*bad.b, ("500.00", "1")]
     scene.sync.regular(bad, 0)
     bids, asks, outcome = scene.sync.top(5, 1)
@@ -282,4 +301,4 @@ def test_a_futures_diff_without_pu_is_an_error_of_its_own() -> None:
     scene = Scene(Market.UM)
     scene.live()
     with pytest.raises(ValueError, match="no pu"):
-        scene.sync.take(msgspec_replace(scene.diff(), pu=None), b"", 0, 0)
+        scene.sync.take(changed(scene.diff(), pu=None), b"", 0, 0)
