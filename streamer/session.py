@@ -203,6 +203,7 @@ async def run_session(
         outlet = Outlet(
             url, settings.spool_dir / "outlet" / shard, options.outlet, name=f"gapless-streamer-{shard}", say=say
         )
+        stack.callback(outlet.close)
         sidecar = Sidecar(request, options, outlet, Refusals(settings.spool_dir, say=say))
         rests: dict[Market, BinanceRest] = {}
 

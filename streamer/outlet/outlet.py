@@ -147,6 +147,10 @@ class Outlet:
             tasks.create_task(self._keep_spool())
             tasks.create_task(self._beat())
 
+    def close(self) -> None:
+        """Give the folder to others; after `run`. What is on disk stays for the next start."""
+        self._spooling.close()
+
     async def drain(self, timeout_s: float) -> bool:
         """Bring everything to Redis; what it does not take in time goes to disk, and the outlet is of no more use.
 

@@ -182,8 +182,10 @@ class Spool:
 
     def close(self) -> None:
         """Give the folder to others. What is here stays."""
-        self._close_segment()
-        os.close(self._lock)
+        if self._lock >= 0:
+            self._close_segment()
+            os.close(self._lock)
+            self._lock = -1
 
     # ---- files ---------------------------------------------------------------------------------------------------
 

@@ -89,6 +89,10 @@ class Spooling:
             self.wake.set()
         return True
 
+    def close(self) -> None:
+        """Give the folder to others."""
+        self._spool.close()
+
     def doubt(self) -> None:
         """Hand the pipe what a process before this one may have sent. Before the pipe runs.
 

@@ -36,7 +36,7 @@ async def running(url: str, folder: Path, settings: OutletSettings = SMALL) -> A
         with contextlib.suppress(asyncio.CancelledError):
             await task
         with contextlib.suppress(OSError):  # as the end of the process would
-            outlet._spooling._spool.close()
+            outlet.close()
 
 
 def put(outlet: Outlet, out: OutStream, number: int) -> None:
