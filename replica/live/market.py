@@ -128,7 +128,9 @@ class LiveMarket:
 
     def truth(self, market: Market, raw_symbol: str, update_id: int | None = None) -> dict[str, Any]:
         instrument = self._found(market, raw_symbol)
-        book = instrument.book or self.book(market, raw_symbol)
+        book = instrument.book
+        if book is None or (update_id is None and not instrument.book_awake(self._last_ms)):
+            book = self.book(market, raw_symbol)
         at = book.at(book.update_id if update_id is None else update_id)
         if at is None or (update_id is not None and update_id > book.update_id):
             known = f"{book.oldest_id} to {book.update_id}"
