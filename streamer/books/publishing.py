@@ -25,6 +25,9 @@ class BookText(msgspec.Struct, frozen=True):
     asks: Levels
 
 
+_RESERVE = 10
+"""A book that knows less than a tenth of its depth on a side is to be deepened before it runs out."""
+
 _encode = msgspec.json.Encoder().encode
 
 
@@ -33,7 +36,7 @@ class Due(NamedTuple):
 
     Attributes:
         payload: the JSON of its best levels; None when it was just found crossed: `outcome` says what to do.
-        thin: few levels are known on a side, more should be asked for.
+        thin: few levels are known on a side that has more: they should be asked for.
     """
 
     symbol: str
@@ -72,16 +75,18 @@ class TopSchedule:
 
     def due(self, now_ns: int) -> Iterator[Due]:
         """Those whose turn it is; call it ten or more times a second."""
-        turns, every_ns = self._turns, self._every_ns
+        turns = self._turns
+        if not turns or turns[0][0] > now_ns:
+            return
+        # Turns that were missed while the loop was busy are not made up for; the order stays as it is.
+        later_ns = ((now_ns - turns[0][0]) // self._every_ns + 1) * self._every_ns
         for _ in range(len(turns)):
             if turns[0][0] > now_ns:
                 break
             due_ns, entry = turns.popleft()
             if self._entries.get(entry.symbol) is not entry:
                 continue
-            # Turns that were missed while the loop was busy are not made up for.
-            next_ns = max(due_ns + every_ns, now_ns - now_ns % every_ns + due_ns % every_ns)
-            turns.append((next_ns if next_ns > now_ns else next_ns + every_ns, entry))
+            turns.append((due_ns + later_ns, entry))
             if entry.changed() or now_ns - entry.written_ns >= self._refresh_ns:
                 found = self._look(entry, now_ns)
                 if found is not None:
@@ -95,15 +100,20 @@ class TopSchedule:
         if outcome is not NOTHING:
             return Due(entry.symbol, None, outcome, thin=False)
         entry.wrote(now_ns)
-        return Due(entry.symbol, _text(sync, bids, asks), NOTHING, thin=is_thin(sync, levels, bids, asks))
+        thin = is_thin(sync, levels, bids, asks)
+        if not thin and now_ns - entry.judged_ns >= self._refresh_ns:
+            entry.judged_ns = now_ns
+            reserve = max(levels, self._settings.depth // _RESERVE)
+            thin = is_thin(sync, reserve, *sync.book.top(reserve))
+        return Due(entry.symbol, _text(sync, bids, asks), NOTHING, thin)
 
 
 class _Entry:
-    __slots__ = ("symbol", "sync", "written_ns", "written_of")
+    __slots__ = ("judged_ns", "symbol", "sync", "written_ns", "written_of")
 
     def __init__(self, symbol: str, sync: BookSync) -> None:
         self.symbol, self.sync = symbol, sync
-        self.written_ns = 0
+        self.written_ns = self.judged_ns = 0
         self.written_of: tuple[int, BookState] | None = None
 
     def changed(self) -> bool:

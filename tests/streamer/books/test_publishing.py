@@ -112,6 +112,17 @@ def test_a_book_that_knows_too_few_levels_is_thin() -> None:
     assert {due.symbol: due.thin for due in schedule.due(1000 * MS)} == {"deep": False, "shallow": True}
 
 
+def test_a_book_that_runs_out_of_levels_is_deepened_before_its_top_is_short() -> None:
+    settings = BookSettings(top_levels=3, depth=100)
+    _, sync = _live(levels=8)
+    schedule = TopSchedule(settings)
+    schedule.add("a", sync, 0)
+    (due,) = schedule.due(5000 * MS)
+    assert due.payload is not None
+    assert len(json.loads(due.payload)["bids"]) == 3
+    assert due.thin
+
+
 def test_a_removed_book_has_no_turn_and_one_added_again_has_one() -> None:
     _, sync = _live()
     schedule = TopSchedule(SETTINGS)
