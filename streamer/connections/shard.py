@@ -165,6 +165,6 @@ class Shard:
 def _carries(other: Lane, name: bytes, last_ns: int) -> bool:
     """Whether another connection has what came until then and what comes next."""
     entry = other.entries.get(name)
-    if entry is None or entry.carried_s is None or other.has_ended:
+    if entry is None or entry.carried_s is None or other.state != "open":
         return False
     return entry.count > 0 or last_ns <= entry.carried_ns

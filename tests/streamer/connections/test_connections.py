@@ -115,17 +115,18 @@ async def test_a_hundred_rollovers_under_load_lose_nothing_and_need_no_reconnect
         async with connected(exchange, desk, wanted, library, **options) as connections:
             await desk.until(lambda: len(desk.opened) >= 2)
             await desk.until(
-                lambda: connections.state().replaced >= 100, meanwhile=lambda: exchange.speak(*streams, *streams)
+                lambda: len(desk.ended) >= 100 and connections.state().replaced >= 100,
+                meanwhile=lambda: exchange.speak(*streams, *streams),
             )
             last = {name: exchange.sent[name] for name in streams}
             await desk.until(lambda: all(desk.fresh[name][-1] >= last[name] for name in streams))
             state = connections.state()
+            replaced = [covered for _, _, why, covered in desk.ended if why == "its time was up"]
         assert state.cut == 0
         assert state.reconnects == {}
         for name in streams:
             assert desk.fresh[name] == list(range(desk.fresh[name][0], desk.fresh[name][-1] + 1))
             assert desk.fresh[name][0] <= 2
-        replaced = [covered for _, _, why, covered in desk.ended if why == "its time was up"]
         assert len(replaced) >= 100
         assert all(replaced)
 
@@ -355,7 +356,7 @@ async def test_a_connection_that_answers_no_request_is_replaced() -> None:
             await desk.until(lambda: len(exchange.opened) >= 2)
             exchange.deaf = False
             await desk.until(lambda: bool(desk.ids), meanwhile=lambda: exchange.speak("a@aggTrade"))
-            assert any("had no answer" in why for _, _, why, _ in desk.ended)
+            await desk.until(lambda: any("had no answer" in why for _, _, why, _ in desk.ended))
 
 
 async def test_what_nobody_asked_for_is_counted_and_handed_on() -> None:
