@@ -15,7 +15,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from benchmarks.live import against, holding, writer
+from benchmarks.live import against, faults, holding, writer
 from benchmarks.live.feed import Feed, Shape
 from benchmarks.live.machine import bare_redis, cores, sender
 from benchmarks.live.verdict import Verdicts
@@ -27,7 +27,9 @@ def main() -> int:
     """Status 1 when a figure is missed."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--only", nargs="+", default=[], help="cpu, latency, rate, burst, writer, books, streams")
+    parser.add_argument(
+        "--only", nargs="+", default=[], help="cpu, latency, rate, burst, writer, faults, books, streams"
+    )
     asked = parser.parse_args()
     where, verdicts, feed = cores(), Verdicts(), Feed(Shape())
     print(f"  {where}")
@@ -43,6 +45,7 @@ def main() -> int:
             "rate": lambda: holding.hold_rate(verdicts, source, redis, feed, home, where, _MINUTE_S),
             "burst": lambda: holding.hold_burst(verdicts, source, redis, feed, home, where),
             "writer": lambda: writer.compare(verdicts, redis, where, rounds),
+            "faults": lambda: faults.measure(verdicts, redis, home, where),
             "books": lambda: holding.hold_books(verdicts, redis, home, where),
             "streams": lambda: holding.hold_streams(verdicts, redis, home, where),
         }

@@ -20,8 +20,9 @@ from collections.abc import Sequence
 from benchmarks.live.machine import ROOT, BareRedis, Cores, pinned
 from benchmarks.live.verdict import Verdicts, median, spread
 from gapless.storage.live.fence import Loss
+from gapless.storage.live.pipe import PipeSettings
 from gapless.storage.live.resp import Command, Target, pack_entry
-from gapless.storage.live.writer import PipeSettings, RedisPipe
+from gapless.storage.live.writer import RedisPipe
 
 FLOOR = 0.8
 SIZES = {100: 600_000, 500: 400_000, 5000: 60_000}
