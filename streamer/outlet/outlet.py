@@ -255,6 +255,7 @@ class Outlet:
 
     async def _stow(self) -> bool:
         self._straight = False
+        self._spooling.active = True  # what is told from here on goes to disk
         unsettled = [c for c in self._pipe.unsettled() if isinstance(c.target, OutStream) and c.identity]
         lossless = [c for c in unsettled if is_lossless(_stream(c), c.identity)]
         left = len(unsettled) - len(lossless)

@@ -200,10 +200,11 @@ async def test_what_redis_did_not_take_before_the_end_is_written_at_the_next_sta
     assert own_redis.process is not None
     async with running(own_redis.url, tmp_path) as outlet:
         outs = [outlet.stream(kind, "binance", "A/USDT") for kind in (Kind.TRADES, Kind.LIQUIDATIONS)]
+        book = outlet.stream(Kind.DEPTH, "binance", "A/USDT")
         await until(lambda: outlet.state().connected)
         os.kill(own_redis.process.pid, signal.SIGSTOP)
         for number in range(1, 1001):  # in the window, in memory, on disk
-            for out in outs:
+            for out in (*outs, book):
                 put(outlet, out, number)
         state = outlet.state()
         assert min(state.in_flight, state.waiting, state.spooled) > 0
@@ -214,6 +215,7 @@ async def test_what_redis_did_not_take_before_the_end_is_written_at_the_next_sta
         assert outlet.state().spool_bytes == 0
     for out in outs:
         assert ids(own_redis.url, out) == [str(number) for number in range(1, 1001)]
+    assert any(gap.reason == "shed" and gap.kind == "depth" for gap in gaps(own_redis.url))
 
 
 WRITER = """
