@@ -172,6 +172,8 @@ class RedisPipe:
             else:
                 self._pending = []
             self._write(batch, self._since_ns)
+        if self._pending:  # the connection takes no more now and says when it does
+            self._mark = 0
 
     def _write(self, batch: Sequence[Packed], since_ns: int) -> None:
         assert self._wire is not None  # noqa: S101 - the callers looked
