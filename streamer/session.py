@@ -6,8 +6,9 @@ import asyncio
 import gc
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from contextlib import AsyncExitStack, suppress
+from typing import Any
 
 import msgspec
 from redis.asyncio import Redis
@@ -213,7 +214,12 @@ async def run_session(
             return (await rests[market].instruments()).instruments
 
         universe = Universe(request, settings.symbols_file, listing, options.operations, say=say)
-        await universe.first()
+        watch = Watch(sidecar, universe, loop=LoopWatch(on_stall=_stalled(say)))
+        if request.port is not None:
+            server = await stack.enter_async_context(HealthServer(watch, request.host, request.port))
+            say(f"health and metrics: {server.url}/metrics")
+        if not await _unless(orders.over, universe.first()):
+            return 0
         stores = await stack.enter_async_context(open_stores(request, settings, options, sidecar, rests, say=say))
         connections = Connections(
             sidecar,
@@ -223,10 +229,7 @@ async def run_session(
             say=say,
             proxy_for=settings.proxy_for,
         )
-        watch = Watch(sidecar, connections, stores, universe, loop=LoopWatch(on_stall=_stalled(say)))
-        if request.port is not None:
-            server = await stack.enter_async_context(HealthServer(watch, request.host, request.port))
-            say(f"health and metrics: {server.url}/metrics")
+        watch.begin(connections, stores)
 
         def add_sides() -> list[MarketSide]:
             """Those of markets that were asked for the first time."""
@@ -368,6 +371,21 @@ async def _tails(redis: Redis, specs: Sequence[StreamSpec], first: bool, say: Ca
     except StorageError as error:
         say(f"{error}; streams begin without a look at what was before")
         return Tails()
+
+
+async def _unless(over: asyncio.Event, work: Coroutine[Any, Any, object]) -> bool:
+    """Do this unless the end is ordered first; whether it was done."""
+    doing, ending = asyncio.ensure_future(work), asyncio.ensure_future(over.wait())
+    try:
+        await asyncio.wait([doing, ending], return_when=asyncio.FIRST_COMPLETED)
+        if not doing.done():
+            return False
+        doing.result()
+        return True
+    finally:
+        for task in (doing, ending):
+            task.cancel()
+        await asyncio.gather(doing, ending, return_exceptions=True)
 
 
 async def _connected(outlet: Outlet, task: asyncio.Task[None], orders: Orders, say: Callable[[str], None]) -> None:

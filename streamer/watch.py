@@ -56,19 +56,21 @@ class Watch:
         loop: watches the event loop.
     """
 
-    def __init__(
-        self, sidecar: Sidecar, connections: Connections, stores: Stores, universe: Universe, *, loop: LoopWatch
-    ) -> None:
+    def __init__(self, sidecar: Sidecar, universe: Universe, *, loop: LoopWatch) -> None:
         self.loop = loop
         self._sidecar = sidecar
-        self._connections = connections
-        self._stores = stores
+        self._connections: Connections | None = None
+        self._stores: Stores | None = None
         self._universe = universe
         self._started_ms = time.time_ns() // 1_000_000
         self._counted: dict[object, _Counted] = {}
         self._offsets: dict[Market, float] = {}
         self._acknowledged = 0
         self._acknowledged_s = time.monotonic()
+
+    def begin(self, connections: Connections, stores: Stores) -> None:
+        """The session has got so far; before, there is little to see."""
+        self._connections, self._stores = connections, stores
 
     def on_offset(self, market: Market, offset_ms: int) -> None:
         """The host's clock is ahead of a market's by so much."""
@@ -95,7 +97,7 @@ class Watch:
             streams=streams,
             books=tuple(self._books()),
             outlet=self._outlet(),
-            bars=self._stores.status(),
+            bars=self._stores.status() if self._stores else None,
             markets=tuple(self._markets()),
             loop_lag_ms=round(self.loop.lag_ms, 1),
             gaps=dict(sidecar.gaps),
@@ -127,6 +129,8 @@ class Watch:
 
     def ready(self) -> tuple[bool, str]:
         operations = self._sidecar.options.operations
+        if self._connections is None:
+            return False, "it is starting: the exchange has not said what trades, or Redis does not answer"
         lanes = self._connections.lanes()
         down = [lane for lane in lanes if lane.state != "open"]
         if not lanes or len(down) == len(lanes):
@@ -146,11 +150,14 @@ class Watch:
     # ---- its parts ---------------------------------------------------------------------------------------------------
 
     def _streams(self) -> Iterator[StreamStatus]:
+        connections = self._connections
+        if connections is None:
+            return
         now_s, now_ms = time.monotonic(), time.time_ns() // 1_000_000
         for side in self._sidecar.sides.values():
             exchange_ms = now_ms - side.desk.offset_ms
             for name, channel in side.channels.items():
-                messages, _ = self._connections.stream_seen(name, side.market)
+                messages, _ = connections.stream_seen(name, side.market)
                 counted = self._count((side.market, name), messages, now_s, channel)
                 spec = channel.spec
                 yield StreamStatus(
@@ -188,7 +195,7 @@ class Watch:
 
     def _lanes(self) -> Iterator[LaneStatus]:
         now_s, now_ms = time.monotonic(), time.time_ns() // 1_000_000
-        for lane in self._connections.lanes():
+        for lane in self._connections.lanes() if self._connections else ():
             yield LaneStatus(
                 market=str(lane.market),
                 route=str(lane.route),
@@ -258,7 +265,7 @@ class Watch:
 
 def _holes(channel: Channel) -> dict[str, int]:
     if not isinstance(channel, TradesChannel):
-        return {"lost": channel.sync.gaps} if isinstance(channel, DepthChannel) else {}
+        return {}  # of a book the resyncs tell it
     line = channel.line
     return {"holes_open": len(line.missing(0, 1 << 62)), "filled": line.filled}
 

@@ -135,7 +135,8 @@ class BinanceRest:
 
     async def instruments(self) -> ExchangeInfo:
         """exchangeInfo, read; the exchange's request limits are in force from now on, in all processes."""
-        info = parse_exchange_info(await self.exchange_info(), self.market)
+        # In a thread: several MB on spot, and whoever streams must not stand still meanwhile.
+        info = await asyncio.to_thread(parse_exchange_info, await self.exchange_info(), self.market)
         await self._pacer.set_limits({each.kind: (each.limit, each.window_ms) for each in info.rate_limits})
         return info
 
