@@ -55,37 +55,6 @@ class LoopWatch:
                 self._on_stall(late_s)
 
 
-class OffsetEstimate:
-    """The host's offset to the exchange from the messages themselves, as an upper bound. Pure.
-
-    What a message is late (receipt minus the exchange's event time) is its way plus the offset, so the least of many
-    bounds the offset from above: a host ahead by more would have made every message later.
-    Two halves of a window are kept, so that the answer covers between one and two of them.
-    """
-
-    def __init__(self, window_ns: int = 60_000_000_000) -> None:
-        self._window_ns = window_ns
-        self._since_ns = 0
-        self._least: int | None = None
-        self._before: int | None = None
-
-    def take(self, event_ms: int, received_ns: int) -> None:
-        """One message; not each is needed."""
-        if received_ns - self._since_ns > self._window_ns:
-            twice = received_ns - self._since_ns > 2 * self._window_ns
-            self._before = None if twice else self._least
-            self._least, self._since_ns = None, received_ns
-        late = received_ns // 1_000_000 - event_ms
-        if self._least is None or late < self._least:
-            self._least = late
-
-    @property
-    def most_ms(self) -> int | None:
-        """The host is ahead of the exchange by at most this; None before the first message."""
-        known = [each for each in (self._least, self._before) if each is not None]
-        return min(known) if known else None
-
-
 class Clocked(Protocol):
     """What is asked of a market's REST client here; `BinanceRest` is one."""
 

@@ -47,7 +47,6 @@ class StreamStatus(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True
 
     Attributes:
         exchange_ms: from the exchange's event to its receipt, on the exchange's clock, the mean; None: nothing yet.
-        redis_p50_ms, redis_p99_ms: from receipt to Redis' acknowledgement, where that is kept for each stream.
         last_id: what made the newest entry one of a kind, see `Kind`. last_event_age_s: how old it is.
         holes_open: holes of ids that wait to be filled; filled, lost: ids brought again, and given up.
         silent: a watchdog holds that it ought to speak and does not.
@@ -60,8 +59,6 @@ class StreamStatus(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True
     messages: int = 0
     rate_per_s: float = 0.0
     exchange_ms: float | None = None
-    redis_p50_ms: float | None = None
-    redis_p99_ms: float | None = None
     last_id: str = ""
     last_event_age_s: float | None = None
     holes_open: int = 0

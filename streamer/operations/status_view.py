@@ -108,15 +108,13 @@ def worst_first(streams: Sequence[StreamStatus]) -> list[StreamStatus]:
 
 
 def _streams(status: StreamerStatus) -> Table:
-    table = _table("stream", "symbol", "per s", "late ms", "to Redis ms", "last id", "age s", "holes", "filled", "lost")
+    table = _table("stream", "symbol", "per s", "late ms", "last id", "age s", "holes", "filled", "lost")
     for each in worst_first(status.streams)[:_ROWS]:
-        to_redis = "" if each.redis_p50_ms is None else f"{each.redis_p50_ms:.1f} / {each.redis_p99_ms or 0:.1f}"
         table.add_row(
             f"{each.kind} {each.interval}".strip() + (" (silent)" if each.silent else ""),
             each.symbol,
             f"{each.rate_per_s:.1f}",
             _number(each.exchange_ms),
-            to_redis,
             each.last_id,
             _number(each.last_event_age_s),
             *map(str, (each.holes_open, each.filled, each.lost)),

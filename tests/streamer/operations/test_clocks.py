@@ -5,45 +5,13 @@ from __future__ import annotations
 import asyncio
 import time
 
-from hypothesis import given
-from hypothesis import strategies as st
-
 from gapless.domain.instrument import Market
 from gapless.errors import Unreachable
 from gapless.exchanges.binance.clock import ExchangeClock, TimeSample
-from streamer.operations.clocks import ClockWatch, LoopWatch, OffsetEstimate, best_offset_ms
+from streamer.operations.clocks import ClockWatch, LoopWatch, best_offset_ms
 from tests.streamer.operations.samples import until
 
-MS = 1_000_000
 BASE_MS = 1_790_000_000_000
-
-
-@given(
-    st.integers(-5_000, 5_000),
-    st.lists(st.tuples(st.integers(0, 400), st.integers(0, 20_000)), min_size=1, max_size=60),
-)
-def test_the_offset_by_messages_is_a_bound_that_the_fastest_of_them_sets(
-    ahead_ms: int, messages: list[tuple[int, int]]
-) -> None:
-    estimate = OffsetEstimate()
-    at_ms, ways = BASE_MS, []
-    for way_ms, pause_ms in messages:
-        at_ms += pause_ms
-        estimate.take(at_ms - way_ms - ahead_ms, at_ms * MS)
-        ways.append((at_ms, way_ms))
-    assert estimate.most_ms is not None
-    assert estimate.most_ms >= ahead_ms
-    assert estimate.most_ms - ahead_ms <= min(way for seen, way in ways if at_ms - seen <= 60_000)
-
-
-def test_an_old_minimum_is_forgotten() -> None:
-    estimate = OffsetEstimate(window_ns=60_000 * MS)
-    assert estimate.most_ms is None
-    estimate.take(BASE_MS, BASE_MS * MS)
-    for minute in range(1, 4):
-        at_ms = BASE_MS + minute * 61_000
-        estimate.take(at_ms - 30, at_ms * MS)
-    assert estimate.most_ms == 30
 
 
 async def test_a_loop_that_stands_still_is_measured_and_told() -> None:
