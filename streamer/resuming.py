@@ -16,10 +16,13 @@ _TAIL = {
     Kind.KLINES: 64,
     Kind.MARK_PRICE: 32,
     Kind.LIQUIDATIONS: 256,
-    Kind.TRADES: 1,
+    Kind.TRADES: 64,
     Kind.DEPTH: 1,
     Kind.BOOK_TICKER: 1,
 }
+_FURTHER = 4_096
+"""Trades that REST brought are written when they come, out of order: where the tail holds nothing else, further back
+lies what came by the stream."""
 _A_CALL = 200
 _GAPS = 10_000
 
@@ -49,6 +52,8 @@ async def read_tails(redis: Any, specs: Iterable[StreamSpec], *, gaps: bool) -> 
                 pipe.xrevrange(key, count=_TAIL[keys[key]])
             for key, rows in zip(some, await pipe.execute(), strict=True):
                 found.entries[key] = _entries(key, rows)
+                if keys[key] is Kind.TRADES and rows and not any(b'"e":' in fields[b"d"] for _, fields in rows):
+                    found.entries[key] = _entries(key, await redis.xrevrange(key, count=_FURTHER))
         if gaps:
             events = [_gap(id, fields) for id, fields in reversed(await redis.xrevrange(GAPS_KEY, count=_GAPS))]
             return Tails(found.entries, [event for event in events if event is not None])

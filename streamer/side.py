@@ -29,7 +29,7 @@ from streamer.channels.depth import DepthChannel, DiffChannel
 from streamer.channels.states import BookTickerChannel, KlineChannel, LiquidationChannel, MarkPriceChannel
 from streamer.channels.trades import Trade, TradesChannel
 from streamer.continuity.backfill import TradeBackfill, left_open
-from streamer.continuity.bars import BarWatch, Wanted
+from streamer.continuity.bars import BarWatch, Came, Wanted
 from streamer.continuity.moment import Moment
 from streamer.operations.settings_file import StreamerSettings
 from streamer.outlet import Outlet
@@ -97,13 +97,15 @@ class MarketSide:
         channel = self._make(spec)
         tail = tails.get(stream_key(spec.kind, EXCHANGE, spec.symbol), ())
         if isinstance(channel, TradesChannel):
+            newest = max(tail, key=lambda entry: int(entry.identity), default=None)
+            open_before = left_open(gap for gap in gaps if gap.symbol == spec.symbol) if newest else {}
             self.backfill.track(
                 spec.symbol,
                 spec.raw_symbol,
                 channel.line,
                 channel.pass_on,
-                resume=(int(tail[-1].identity), tail[-1].event_ms) if tail else None,
-                reopen=left_open(gap for gap in gaps if gap.symbol == spec.symbol).get(spec.symbol, ()) if tail else (),
+                resume=(int(newest.identity), newest.event_ms) if newest else None,
+                reopen=open_before.get(spec.symbol, ()),
             )
         else:
             channel.resume(tail)
@@ -150,9 +152,12 @@ class MarketSide:
                 return LiquidationChannel(spec, self.desk, self._on_liquidation)
         raise ValueError(f"{spec.kind} is no channel")
 
-    def _closed(self, spec: StreamSpec, kline: Kline, payload: bytes, received_ns: int) -> None:
-        self.bars.closed(spec.symbol, kline.k, self.now())
-        self._on_bar(spec, kline, received_ns)
+    def _closed(self, spec: StreamSpec, kline: Kline, received_ns: int) -> bool:
+        """A bar closed; whether for the first time. One that closes again with other values is stored all the same."""
+        came = self.bars.closed(spec.symbol, kline.k, self.now())
+        if came is not Came.AGAIN:
+            self._on_bar(spec, kline, received_ns)
+        return came is Came.NEW
 
     # ---- books -----------------------------------------------------------------------------------------------------
 

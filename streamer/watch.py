@@ -41,11 +41,11 @@ _LEAST_WINDOW_S = 1.0
 class _Counted:
     """What was counted of a stream or lane at the last look, and what it came to a second."""
 
-    __slots__ = ("at_s", "count", "delay_ms", "emitted", "exchange_ms", "rate")
+    __slots__ = ("at_s", "count", "delay_ms", "exchange_ms", "rate")
 
     def __init__(self) -> None:
         self.at_s = self.rate = 0.0
-        self.count = self.emitted = self.delay_ms = 0
+        self.count = self.delay_ms = 0
         self.exchange_ms: float | None = None
 
 
@@ -184,13 +184,14 @@ class Watch:
         if not counted.at_s:
             counted.at_s, counted.count = now_s, count
         elif passed_s >= _LEAST_WINDOW_S:
-            counted.rate = max(0, count - counted.count) / passed_s
+            messages = max(0, count - counted.count)
+            counted.rate = messages / passed_s
             counted.at_s, counted.count = now_s, count
             if channel is not None:
-                emitted = channel.emitted - counted.emitted
-                if emitted:
-                    counted.exchange_ms = round((channel.delay_ms - counted.delay_ms) / emitted, 2)
-                counted.emitted, counted.delay_ms = channel.emitted, channel.delay_ms
+                # Doubled messages count among the messages and have no delay: with two connections it is half.
+                if messages:
+                    counted.exchange_ms = round((channel.delay_ms - counted.delay_ms) / messages, 2)
+                counted.delay_ms = channel.delay_ms
         return counted
 
     def _lanes(self) -> Iterator[LaneStatus]:

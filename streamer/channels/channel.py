@@ -43,7 +43,9 @@ class Channel:
     Attributes:
         duplicates: messages that came before, by another connection.
         refused: payloads that are not what the stream carries.
-        delay_ms: the sum of all delays; with `emitted` a mean.
+        delay_ms: the sum of the delays of all that was passed on as it came.
+        latest: event time, receipt and payload of the newest entry.
+        last_id: what identifies it.
         state: `live`, or `stale` while no connection carries the stream.
     """
 
@@ -52,9 +54,7 @@ class Channel:
         "desk",
         "dirty",
         "duplicates",
-        "emitted",
         "key",
-        "last_event_ms",
         "last_id",
         "latest",
         "out",
@@ -73,10 +73,14 @@ class Channel:
         self.latest: tuple[int, int, bytes] | None = None
         self.dirty = False
         self.state = "stale"
-        self.emitted = self.duplicates = self.refused = 0
+        self.duplicates = self.refused = 0
         self.delay_ms = 0
         self.last_id: int | str = ""
-        self.last_event_ms = 0
+
+    @property
+    def last_event_ms(self) -> int:
+        """The exchange's time of the newest entry; 0 before the first."""
+        return self.latest[0] if self.latest else 0
 
     def take(self, data: bytes, received_ns: int) -> None:
         """One payload, as received. The hot path."""
@@ -103,8 +107,6 @@ class Channel:
         delay = received_ns // 1_000_000 - event_ms - self.desk.offset_ms
         self.desk.delays.counts[0 if delay < 0 else delay if delay < 60_000 else 60_000] += 1
         self.delay_ms += delay
-        self.emitted += 1
-        self.last_event_ms = event_ms
         self.latest = (event_ms, received_ns, payload)
         if not self.dirty:
             self.dirty = True

@@ -32,12 +32,9 @@ class DepthChannel(Channel):
 
     Args:
         on_ask: told when a snapshot is wanted. on_state: told when the book's state changed.
-
-    Attributes:
-        changed: whether the book changed since somebody set this to False.
     """
 
-    __slots__ = ("_on_ask", "_on_state", "_tell", "changed", "sync")
+    __slots__ = ("_on_ask", "_on_state", "_tell", "sync")
 
     def __init__(
         self,
@@ -51,7 +48,6 @@ class DepthChannel(Channel):
     ) -> None:
         super().__init__(spec, desk)
         self.sync = sync
-        self.changed = False
         self._tell = tell
         self._on_ask = on_ask
         self._on_state = on_state
@@ -70,10 +66,8 @@ class DepthChannel(Channel):
             delay = received_ns // 1_000_000 - diff.E - desk.offset_ms
             desk.delays.counts[0 if delay < 0 else delay if delay < 60_000 else 60_000] += 1
             self.delay_ms += delay
-            self.emitted += 1
             self.last_id = diff.u
-            self.last_event_ms = diff.E
-            self.changed = True
+            self.latest = (diff.E, received_ns, data)
             return
         try:
             outcome = self.sync.take(diff, data, received_ns, time.monotonic_ns())
@@ -102,13 +96,11 @@ class DepthChannel(Channel):
         for diff, raw, received_ns in outcome.publish:
             self.emit(diff.E, received_ns, b"%d" % diff.u, raw)
             self.last_id = diff.u
-            self.changed = True
         if outcome.why in _SAID:
             self._tell(self.spec, GapReason.RESYNC, None, _SAID[outcome.why])
         if outcome.ask is not None:
             self._on_ask(self, outcome.ask)
         if outcome.became is not None:
-            self.changed = True
             self._on_state(self)
 
     def publish(self) -> None:

@@ -25,7 +25,7 @@ from streamer.channels.recent import Recent
 _RECENT = 128
 _RECENT_LIQUIDATIONS = 512
 
-OnClosed = Callable[[StreamSpec, Kline, bytes, int], None]
+OnClosed = Callable[[StreamSpec, Kline, int], bool]
 OnLiquidation = Callable[[StreamSpec, ForceOrder, int], None]
 
 
@@ -94,9 +94,14 @@ class MarkPriceChannel(Channel):
 
 
 class KlineChannel(Channel):
-    """Bars as they grow and close. A close goes to `on_closed` too, once."""
+    """Bars as they grow and close.
 
-    __slots__ = ("_closed_ms", "_on_closed", "_recent")
+    Args:
+        on_closed: told of every close; says whether it is the bar's first. Only that one is an entry: of a bar that is
+            closed again with other values `md.gaps` tells both.
+    """
+
+    __slots__ = ("_on_closed", "_recent")
 
     def __init__(self, spec: StreamSpec, desk: Desk, on_closed: OnClosed) -> None:
         super().__init__(spec, desk)
@@ -117,7 +122,8 @@ class KlineChannel(Channel):
             return
         interval = bar.i.encode()
         identity = b"%b:%d:1" % (interval, bar.t) if bar.x else b"%b:%d:0:%d" % (interval, bar.t, message.E)
-        if not self._recent.is_new(identity):
+        is_first = not bar.x or self._on_closed(self.spec, message, received_ns)
+        if not self._recent.is_new(identity) or not is_first:
             self.duplicates += 1
             return
         newest = self.latest
@@ -125,8 +131,6 @@ class KlineChannel(Channel):
         self.emit(message.E, received_ns, identity, data)
         if newest is not None and newest[0] > message.E:
             self.latest = newest
-        if bar.x:
-            self._on_closed(self.spec, message, data, received_ns)
 
 
 class LiquidationChannel(Channel):

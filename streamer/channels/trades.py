@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
 from gapless.exchanges.binance.streams.messages import AggTrade, decode_message
@@ -35,6 +35,7 @@ class TradesChannel(Channel):
     ) -> None:
         super().__init__(spec, desk)
         self.line = line
+        self.last_id: int = -1
         self._on_trouble = on_trouble
 
     def take(self, data: bytes, received_ns: int) -> None:
@@ -55,9 +56,7 @@ class TradesChannel(Channel):
             delay = received_ns // 1_000_000 - event_ms - desk.offset_ms
             desk.delays.counts[0 if delay < 0 else delay if delay < 60_000 else 60_000] += 1
             self.delay_ms += delay
-            self.emitted += 1
             self.last_id = number
-            self.last_event_ms = event_ms
             self.latest = (event_ms, received_ns, data)
             if not self.dirty:
                 self.dirty = True
@@ -67,8 +66,12 @@ class TradesChannel(Channel):
         if line.troubled:
             self._on_trouble(self)
 
-    def pass_on(self, trades: Iterable[Trade] | Sequence[Trade]) -> None:
-        """Emit trades that may go now, in their order."""
+    def pass_on(self, trades: Iterable[Trade]) -> None:
+        """Emit trades that may go now, in their order. Those that REST brought are no newer for having come later, and
+        say nothing of how late messages are."""
         for trade in trades:
-            self.last_id = trade.id
-            self.emit(trade.event_ms, trade.received_ns, b"%d" % trade.id, trade.payload)
+            self.put(self.out, trade.event_ms, trade.received_ns, b"%d" % trade.id, trade.payload)
+            if trade.id > self.last_id:
+                self.last_id = trade.id
+                self.latest = (trade.event_ms, trade.received_ns, trade.payload)
+                self.show()

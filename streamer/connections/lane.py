@@ -19,6 +19,7 @@ from streamer.connections.subscribing import Asked, Subscribing
 from streamer.transport import Ended, Wire
 
 _numbers = count(1)
+_BRACE = ord("}")
 _AFTER_NAME = b'","data":'
 _RAW_SHUTDOWN = b'"serverShutdown"'
 
@@ -67,7 +68,7 @@ class Lane:
         """`{"stream":"NAME","data":{...}}` in the exchange's own spelling is cut open by position."""
         end = payload.find(b'"', 11)
         entry = self._entries.get(payload[11:end])
-        if entry is None or payload[end : end + 9] != _AFTER_NAME or not payload.endswith(b"}}"):
+        if entry is None or not payload.startswith(_AFTER_NAME, end) or payload[-1] != _BRACE:
             self._on_unusual(payload, received_ns)
             return
         entry.count += 1

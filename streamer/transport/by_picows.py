@@ -89,12 +89,14 @@ class _PicowsWire(WSListener):
                 self._on_message = _nobody
         if frame.last_in_buffer:
             self._read_ns = 0
-        kind = frame.msg_type
+        payload = frame.get_payload_as_bytes()
         try:
-            if (kind is _TEXT or kind is _BINARY) and frame.fin and not self._fragments.pending:
-                self._on_message(frame.get_payload_as_bytes(), read_ns)
+            # `msg_type` makes an enumeration's member and takes as long as all the rest. What begins with a brace is no
+            # close frame (its code would be above 30,000), and pings and pongs do not come with one from an exchange.
+            if payload.startswith(b"{") and frame.fin and not self._fragments.pending:
+                self._on_message(payload, read_ns)
             else:
-                self._on_unusual(transport, frame, kind, read_ns)
+                self._on_unusual(transport, frame, frame.msg_type, read_ns)
         except Exception as error:
             self._receiver_failed = self._error is None
             self._fail(error, WSCloseCode.INTERNAL_ERROR)
@@ -197,6 +199,8 @@ class _PicowsWire(WSListener):
                 code = frame.get_close_code()
                 transport.send_close(code if _number(code) else WSCloseCode.OK)
             transport.disconnect()
+        elif (kind is _TEXT or kind is _BINARY) and frame.fin and not self._fragments.pending:
+            self._on_message(frame.get_payload_as_bytes(), read_ns)
         else:
             self._joined(frame, kind, read_ns)
 
