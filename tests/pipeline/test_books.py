@@ -11,6 +11,7 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -125,7 +126,7 @@ def one_row(name: str, number: int = 1) -> dict[str, Any]:
         elif pa.types.is_date32(entry.type):
             row[entry.name] = date(2026, 10, 1) + timedelta(days=number)
         elif pa.types.is_decimal(entry.type):
-            row[entry.name] = None
+            row[entry.name] = None if entry.nullable else Decimal(number)
         elif pa.types.is_boolean(entry.type):
             row[entry.name] = bool(number % 2)
         else:
@@ -309,9 +310,9 @@ def test_data_of_another_origin_and_newer_schemas_are_refused(make_house: MakeHo
     with pytest.raises(OriginMismatch, match="holds data of origin replica:7, not binance"), other.open() as rt:
         export_books(rt)
     bare.execute("UPDATE alembic_version SET version_num = '0003'")
-    with pytest.raises(StorageError, match="made at the schema's revision 0004, newer than 0003 here; update Gapless"):
+    with pytest.raises(StorageError, match="made at the schema's revision 0005, newer than 0003 here; update Gapless"):
         _restore_into(bare)
-    bare.execute("UPDATE alembic_version SET version_num = '0004'")
+    bare.execute("UPDATE alembic_version SET version_num = '0005'")
     claim_origin(bare.db, "replica:7")  # a command that ran before the restore; that alone is no obstacle
     _restore_into(bare)
     assert bare.books()["installation"].equals(one.books()["installation"])

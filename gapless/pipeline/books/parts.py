@@ -16,7 +16,7 @@ from gapless.domain.row_digest import RowsDigest
 from gapless.storage.lake.book_zone import part_writer
 from gapless.storage.lake.temporary import temporary_file
 
-CUT_BY_MONTH = {"archive_series": "day"}
+CUT_BY_MONTH = {"archive_series": "day", "liquidation": "ts"}
 """Books whose old months rest while all of their series grow: a part holds a month."""
 
 _GROUP_ROWS = 32_768

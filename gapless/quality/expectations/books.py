@@ -261,6 +261,33 @@ COUNTER = Suite(
 )
 
 
+LIQUIDATION = Suite(
+    "liquidation",
+    "liquidation",
+    "Liquidations",
+    "the day",
+    ("symbol", "ts", "sequence"),
+    (
+        one_of("side", "side", "'BUY', 'SELL'", "the side is BUY or SELL"),
+        Rows("perpetual", "only perpetuals are liquidated", "LOCATE(':', symbol) = 0", "not a perpetual"),
+        Rows(
+            "positive",
+            "quantity (base asset) and price (quote asset) are above zero",
+            "quantity <= 0 OR price <= 0 OR average_price < 0 OR last_quantity < 0 OR accumulated_quantity < 0",
+            "quantity {quantity} at {price}, average {average_price}, "
+            "last {last_quantity}, in all {accumulated_quantity}",
+        ),
+        Rows(
+            "told",
+            "it was told after it happened, and within a minute",
+            "event_at < ts OR event_at > ts + INTERVAL 1 MINUTE",
+            "told {event_at}",
+            severity="warning",
+        ),
+        sha256("identity"),
+    ),
+)
+
 BOOKS: tuple[Suite, ...] = (
     INSTALLATION,
     INSTRUMENT,
@@ -271,5 +298,6 @@ BOOKS: tuple[Suite, ...] = (
     REVIEW,
     CHECK_RUN,
     PAGE,
+    LIQUIDATION,
     COUNTER,
 )

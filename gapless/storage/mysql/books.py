@@ -401,6 +401,30 @@ month_export = Table(
     **_OPTIONS,
 )
 
+liquidation = Table(
+    "liquidation",
+    metadata,
+    _column("exchange", _ascii(16), primary_key=True),
+    _column("symbol", String(32), primary_key=True),
+    _column("ts", _moment(), primary_key=True),
+    _column("sequence", Integer(), primary_key=True),
+    _column("side", _ascii(8)),
+    _column("order_type", _ascii(32)),
+    _column("time_in_force", _ascii(16)),
+    _column("quantity", Numeric(28, 8)),
+    _column("price", Numeric(20, 8)),
+    _column("average_price", Numeric(20, 8)),
+    _column("status", _ascii(32)),
+    _column("last_quantity", Numeric(28, 8)),
+    _column("accumulated_quantity", Numeric(28, 8)),
+    _column("event_at", _moment()),
+    _column("received_at", _moment()),
+    _column("identity", _hex(64)),
+    UniqueConstraint("identity", name="uq_liquidation_identity"),
+    Index("ix_liquidation_ts", "ts"),
+    **_OPTIONS,
+)
+
 
 def moment(at_ms: int) -> datetime:
     """The stored form of a time: naive UTC."""

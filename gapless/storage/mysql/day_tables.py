@@ -40,6 +40,7 @@ _TOUCHED = {
         f"(gap_start < :end AND gap_end > :start) OR (changed_at >= :start AND changed_at < :end) OR {_OPEN}"
     ),
     "restatement": "(ts >= :start AND ts < :end) OR (noticed_at >= :start AND noticed_at < :end)",
+    "liquidation": "ts >= :start AND ts < :end",
     "quarantine": "(ts >= :start AND ts < :end) OR (first_seen >= :start AND first_seen < :end)",
     "review": (
         "(ts >= :start AND ts < :end) OR (noticed_at >= :start AND noticed_at < :end) "

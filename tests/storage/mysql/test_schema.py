@@ -90,7 +90,7 @@ def test_bars_have_the_contracts_columns_and_key(database: MySql) -> None:
 def test_an_upgrade_reports_and_makes_months_ahead(empty_database: MySql) -> None:
     assert schema_revision(empty_database) is None
     report = upgrade(empty_database)
-    assert report.revision == schema_revision(empty_database) == "0004"
+    assert report.revision == schema_revision(empty_database) == "0005"
     assert set(report.tables) == {*metadata.tables, *PARTITIONED}
     assert report.notes == ()
     with empty_database.engine.connect() as connection:
@@ -139,7 +139,7 @@ OLD_ROWS = (
 )
 
 
-LATER = ("0002_books", "0002_series", "0002_restatement", "0003_books", "0003_gap_log", "0004_books")
+LATER = ("0002_books", "0002_series", "0002_restatement", "0003_books", "0003_gap_log", "0004_books", "0005_books")
 
 
 @pytest.mark.parametrize("killed_after", [None, *LATER])
@@ -155,7 +155,7 @@ def test_an_upgrade_from_the_first_schema_keeps_its_rows(
                 connection.execute(text(statement))
             if name == killed_after:
                 break
-    assert upgrade(empty_database).revision == "0004"
+    assert upgrade(empty_database).revision == "0005"
     with fresh_database(sql_server) as new:
         assert shape(empty_database) == shape(new)
     with empty_database.engine.connect() as connection:
@@ -222,7 +222,7 @@ def test_rights_that_the_user_lacks_are_noted(sql_server: Server, database: MySq
 
 
 def test_every_statement_of_the_schema_is_found_whole() -> None:
-    files = ("0001_ohlcv", "0001_books", "0002_books", "0002_series", "0003_books", "0004_books")
+    files = ("0001_ohlcv", "0001_books", "0002_books", "0002_series", "0003_books", "0004_books", "0005_books")
     found = [statement for name in files for statement in statements(name)]
     assert len(found) == len(metadata.tables) + len(PARTITIONED)
     assert all(
