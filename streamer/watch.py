@@ -115,6 +115,8 @@ class Watch:
             yield delays_sample(
                 "ws_message_latency_ms", delays.below([int(b) for b in DELAY_BOUNDS_MS]), total, (str(side.market),)
             )
+        if self._stores is not None:
+            yield from self._stores.samples()
         state = self._sidecar.outlet.state()
         below, so_far = [], 0
         for count in state.latency_counts:

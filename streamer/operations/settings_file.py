@@ -9,9 +9,11 @@ import msgspec
 import yaml
 
 from gapless.errors import ConfigError
+from streamer.bars.settings import BarSettings
 from streamer.books.settings import BookSettings
 from streamer.connections.settings import ConnectionSettings
 from streamer.continuity.settings import ContinuitySettings
+from streamer.derivatives.settings import DerivativeSettings
 from streamer.operations.settings import OperationsSettings
 from streamer.outlet.settings import OutletSettings
 from streamer.transport.settings import TransportSettings
@@ -48,6 +50,10 @@ class StreamerSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, 
     """How holes of trades and bars are found and filled."""
     outlet: OutletSettings = OutletSettings()
     """The way into Redis: bounds, what is let go first, what waits on disk."""
+    bars: BarSettings = BarSettings()
+    """Closed bars and liquidations on their way to MySQL, and the patrol."""
+    derivatives: DerivativeSettings = DerivativeSettings()
+    """Open interest, which has no stream."""
 
 
 def load_options(path: Path, *, named: bool = False) -> StreamerSettings:
