@@ -66,6 +66,7 @@ class Sidecar:
         self.silent: set[tuple[Market, str]] = set()
         self.boundaries = Boundaries(options.continuity, self.tell)
         self.specs: dict[tuple[Market, str], StreamSpec] = {}
+        self._shed: list[tuple[str, int, int]] = []
         self._carriers: Counter[tuple[Market, str]] = Counter()
         self._tails: Mapping[str, Sequence[Entry]] = {}
         self._told: Sequence[GapEvent] = ()
@@ -146,6 +147,19 @@ class Sidecar:
         wall_ns = time.time_ns()
         return Moment(time.monotonic_ns(), wall_ns, wall_ns // 1_000_000)
 
+    def on_trades_shed(self, exchange: str, symbol: str, first: int, last: int) -> None:
+        """Trades that were in order already had no room on their way out: they are brought again when there is."""
+        self._shed.append((symbol, first, last))
+
+    def _bring_shed(self) -> None:
+        state = self.outlet.state()
+        if not self._shed or not state.connected or state.stage or state.spooling:
+            return
+        shed, self._shed = self._shed, []
+        for symbol, first, last in shed:
+            for side in self.sides.values():
+                side.bring_again(symbol, first, last)
+
     # ---- time --------------------------------------------------------------------------------------------------------
 
     async def tick(self) -> None:
@@ -165,6 +179,7 @@ class Sidecar:
                     side.look()
             if turn % 20 == 0:
                 self.boundaries.look(self.now())
+                self._bring_shed()
 
     async def show_wanted(self, redis: Redis) -> None:
         """Once a second: all levels of the books that somebody asked for. Until cancelled."""
@@ -206,6 +221,7 @@ async def run_session(
         )
         stack.callback(outlet.close)
         sidecar = Sidecar(request, options, outlet, Refusals(settings.spool_dir, say=say))
+        outlet.on_trades_shed = sidecar.on_trades_shed
         rests: dict[Market, BinanceRest] = {}
 
         async def listing(market: Market) -> Sequence[Instrument]:

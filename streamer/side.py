@@ -129,6 +129,13 @@ class MarketSide:
         if spec.kind is Kind.KLINES:
             self.bars.untrack(spec.symbol, Interval(spec.interval))
 
+    def bring_again(self, symbol: str, first: int, last: int) -> None:
+        """Search for trades that were passed on and got lost on their way out."""
+        for channel in self.channels.values():
+            if isinstance(channel, TradesChannel) and channel.spec.symbol == symbol:
+                channel.line.reopen(first, last)
+                self.backfill.look_at(symbol)
+
     def _make(self, spec: StreamSpec) -> Channel:
         match spec.kind:
             case Kind.TRADES:
@@ -174,15 +181,17 @@ class MarketSide:
             channel.sync.unexpected()
 
     def _snapshot_wanted(self, channel: DepthChannel, why: Why) -> None:
-        self.snapshots.build(channel.spec.raw_symbol)
+        ask = self.snapshots.deepen if channel.sync.state is BookState.LIVE else self.snapshots.build
+        ask(channel.spec.raw_symbol)
 
     def _book_became(self, channel: DepthChannel) -> None:
         """A book that stopped being true must not look alive for another second: it shows nothing until its turn."""
         sync = channel.sync
         if sync.state is BookState.STALE:
             text = b'{"event_ms":%d,"received_ns":%d,"state":"stale","id":%d,"bids":[],"asks":[]}'
-            stands = (sync.event_ms, sync.received_ns, sync.id)
-            self._outlet.keep(book_key("top", EXCHANGE, channel.spec.symbol), text % stands, LAST_EXPIRES_MS)
+            id, event_ms, received_ns = sync.stands()
+            key = book_key("top", EXCHANGE, channel.spec.symbol)
+            self._outlet.keep(key, text % (event_ms, received_ns, id), LAST_EXPIRES_MS)
 
     # ---- losses ----------------------------------------------------------------------------------------------------
 

@@ -44,6 +44,7 @@ class Why(Enum):
     HOLE = "hole"  # the snapshot's id lies between two diffs
     CROSSED = "crossed"  # its best bid met its best ask
     DIFFERS = "differs"  # a snapshot says otherwise
+    GARBLED = "garbled"  # the levels of a diff could not be read
     ASKED = "asked"  # its owner gave it up
 
 

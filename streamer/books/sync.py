@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from gapless.domain.instrument import Market
 from gapless.exchanges.binance.live_rest import Snapshot
-from gapless.exchanges.binance.streams.messages import Depth, Levels
+from gapless.exchanges.binance.streams.messages import Depth, Levels, RawDepth
 from gapless.exchanges.binance.streams.sequence import Meeting, Span, Step, sequence_of
 from streamer.books.book import Book, crossed
 from streamer.books.buffer import DiffBuffer
@@ -70,10 +70,14 @@ class BookSync:
         self.since_ns = now_ns
         self.duplicates = self.gaps = self.resyncs = self.crossings = self.differing = self.snapshots = 0
 
-    def regular(self, diff: Depth, received_ns: int) -> bool:
-        """The usual case, fast: of a live book the next diff. Applied; pass it on. Else nothing was done: `take` it."""
+    def regular(self, diff: RawDepth, size: int, received_ns: int) -> bool:
+        """The usual case, fast: of a live book the next diff. Pass it on. Else nothing was done: `take` it.
+
+        Args:
+            size: of the message, bytes.
+        """
         if self._plain and self._regular(diff.U, diff.pu, self.id):
-            self.book.apply(diff.b, diff.a)  # type: ignore[union-attr] # a live book is one
+            self.book.defer(diff.b, diff.a, size)  # type: ignore[union-attr] # a live book is one
             self.id = diff.u
             self.event_ms = diff.E
             self.received_ns = received_ns
@@ -175,6 +179,8 @@ class BookSync:
         if self.book is None:
             return [], [], NOTHING
         bids, asks = self.book.top(n)
+        if self.book.broken:
+            return [], [], self.resync(Why.GARBLED, now_ns)
         if not crossed(bids, asks):
             return bids, asks, NOTHING
         self.crossings += self._intact
@@ -291,6 +297,8 @@ class BookSync:
     def _adopt(self, book: Book, now_ns: int) -> Outcome:
         if self._intact and self.book is not None:
             count = differences(self.book, book)
+            if self.book.broken:
+                return self.resync(Why.GARBLED, now_ns)
             if count:
                 self.differing += count
                 return self.resync(Why.DIFFERS, now_ns)._replace(differences=count)

@@ -9,7 +9,13 @@ from typing import Any
 import msgspec
 
 from gapless.domain.live import Entry, GapReason
-from gapless.exchanges.binance.streams.messages import Depth, DepthHead, decode_depth_head, decode_message
+from gapless.exchanges.binance.streams.messages import (
+    DepthHead,
+    RawDepth,
+    decode_depth,
+    decode_depth_head,
+    decode_message,
+)
 from gapless.exchanges.binance.streams.names import StreamSpec
 from gapless.exchanges.binance.streams.sequence import Span, Step, sequence_of
 from streamer.books.outcome import Gap, Outcome, Why
@@ -22,6 +28,7 @@ TellGap = Callable[[StreamSpec, GapReason, Gap | None, str], None]
 _SAID = {
     Why.BACKWARDS: "the exchange's update ids began anew",
     Why.CROSSED: "the book's best bid met its best ask; it is built anew",
+    Why.GARBLED: "the levels of a diff could not be read; the book is built anew",
     Why.DIFFERS: "the exchange's snapshot says otherwise; it is built anew",
     Why.ASKED: "it is built anew",
 }
@@ -57,28 +64,31 @@ class DepthChannel(Channel):
             diff: Any = decode_message(data)
         except msgspec.DecodeError:
             diff = None
-        if type(diff) is not Depth:
-            self.decode(data, Depth)  # says what is wrong
+        if type(diff) is not RawDepth:
+            self.decode(data, RawDepth)  # says what is wrong
             return
-        if self.sync.regular(diff, received_ns):
-            self.put(self.out, diff.E, received_ns, b"%d" % diff.u, data)
+        if self.sync.regular(diff, len(data), received_ns):
+            event_ms, update_id = diff.E, diff.u
+            self.put(self.out, event_ms, received_ns, b"%d" % update_id, data)
             desk = self.desk
-            delay = received_ns // 1_000_000 - diff.E - desk.offset_ms
+            delay = received_ns // 1_000_000 - event_ms - desk.offset_ms
             desk.delays.counts[0 if delay < 0 else delay if delay < 60_000 else 60_000] += 1
             self.delay_ms += delay
-            self.last_id = diff.u
-            self.latest = (diff.E, received_ns, data)
+            self.last_id = update_id
+            self.latest = (event_ms, received_ns, data)
             return
         try:
-            outcome = self.sync.take(diff, data, received_ns, time.monotonic_ns())
+            outcome = self.sync.take(decode_depth(data), data, received_ns, time.monotonic_ns())
+        except msgspec.DecodeError as error:
+            self.refuse(data, f"json: {error}")
         except ValueError as error:
             self.refuse(data, f"fields: {error}")
-            return
-        self.act(outcome)
+        else:
+            self.act(outcome)
 
     def resume(self, entries: Sequence[Entry]) -> None:
-        if entries and self.sync.id < 0:
-            self.sync.id = int(entries[-1].identity)  # what lies between is a gap, and told as one
+        if entries:
+            self.sync.resume(int(entries[-1].identity), entries[-1].event_ms)  # what lies between is told as a gap
 
     def tick(self, now_ns: int) -> None:
         """Gaps whose patience is over."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 from ssl import SSLContext
 from time import time_ns
 
@@ -15,6 +16,10 @@ from streamer.transport.seam import NO_CLOSE_FRAME, NO_CODE, ConnectFailed, Ende
 from streamer.transport.settings import TransportSettings
 
 _TEXT, _BINARY, _CONTINUATION = WSMsgType.TEXT, WSMsgType.BINARY, WSMsgType.CONTINUATION
+
+_RECEIVE_BYTES = 512 * 1024
+"""picows reads as much as there is and hands all of it over in one turn of the loop: with the kernel's own bound of 6 MB
+that was up to 30,000 messages, during which nothing else ran. Twice this is what the kernel then keeps."""
 
 
 class PicowsTransport:
@@ -78,6 +83,8 @@ class _PicowsWire(WSListener):
             return
         self._transport = transport
         self.connected = True
+        if (connection := transport.underlying_transport.get_extra_info("socket")) is not None:
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _RECEIVE_BYTES)
 
     def on_ws_frame(self, transport: WSTransport, frame: WSFrame) -> None:
         # One stamp a read: the frames of a batch came at once, and the last must not be dated by the work on the first.

@@ -5,9 +5,11 @@ from __future__ import annotations
 import random
 from dataclasses import dataclass, field
 
+import msgspec
+
 from gapless.domain.instrument import Market
 from gapless.exchanges.binance.live_rest import Snapshot
-from gapless.exchanges.binance.streams.messages import Depth, Levels
+from gapless.exchanges.binance.streams.messages import Depth, Levels, RawDepth
 from streamer.books.book import Book
 
 Sides = tuple[dict[int, int], dict[int, int]]
@@ -85,3 +87,9 @@ class Oracle:
             mine.all() == [level for level in truth if mine.knows(level[0])]
             for mine, truth in zip((book.bids, book.asks), self.levels(at), strict=True)
         )
+
+
+def unread(diff: Depth) -> tuple[RawDepth, int]:
+    """A diff as it comes off the wire, its levels still to be read; and its size."""
+    text = msgspec.json.encode(diff)
+    return msgspec.json.decode(text, type=RawDepth), len(text)

@@ -10,7 +10,7 @@ from streamer.books.outcome import BookState, Why
 from streamer.books.publishing import TopSchedule, full_text
 from streamer.books.settings import BookSettings
 from streamer.books.sync import BookSync
-from tests.streamer.books.oracle import Oracle
+from tests.streamer.books.oracle import Oracle, unread
 
 MS = 1_000_000
 SETTINGS = BookSettings(top_every_ms=1000, refresh_ms=5000, top_levels=3)
@@ -51,7 +51,7 @@ def test_books_that_change_come_once_an_interval_and_quiet_ones_to_be_refreshed(
         schedule.add(symbol, sync, 0)
     seen = Counter[str]()
     for now_ms in range(0, 20_000, 100):
-        assert busy.regular(oracle.diff(), 0)
+        assert busy.regular(*unread(oracle.diff()), 0)
         seen.update(due.symbol for due in schedule.due(now_ms * MS))
     assert seen == {"busy": 20, "quiet": 4}
 
@@ -70,9 +70,9 @@ def test_turns_that_were_missed_are_not_made_up_for() -> None:
     oracle, sync = _live()
     schedule = TopSchedule(SETTINGS)
     schedule.add("a", sync, 0)
-    sync.regular(oracle.diff(), 0)
+    sync.regular(*unread(oracle.diff()), 0)
     assert len(list(schedule.due(60_000 * MS))) == 1
-    sync.regular(oracle.diff(), 0)
+    sync.regular(*unread(oracle.diff()), 0)
     assert list(schedule.due(60_001 * MS)) == []
     assert len(list(schedule.due(61_001 * MS))) == 1
 
@@ -98,7 +98,7 @@ def test_a_crossed_book_is_not_written_but_told() -> None:
     schedule.add("a", sync, 0)
     diff = oracle.diff()
     diff.b = [("900.00", "1")]
-    sync.regular(diff, 0)
+    sync.regular(*unread(diff), 0)
     (due,) = schedule.due(1000 * MS)
     assert (due.payload, due.outcome.ask) == (None, Why.CROSSED)
 

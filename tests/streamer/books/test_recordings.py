@@ -15,6 +15,7 @@ from gapless.exchanges.binance.streams.messages import Depth
 from streamer.books.outcome import BookState, Outcome
 from streamer.books.settings import BookSettings
 from streamer.books.sync import BookSync
+from tests.streamer.books.oracle import unread
 from tests.streamer.books.recorded import Event, Ticker, cryptofeed, hftbacktest, trx_spot, trx_um
 
 
@@ -49,7 +50,7 @@ def replay(market: Market, events: Sequence[Event], levels: int = 1000) -> Repla
         if isinstance(event, Snapshot):
             done.outcomes.append(sync.snapshot(event, levels, 0))
         elif isinstance(event, Depth):
-            if not sync.regular(event, 0):
+            if not sync.regular(*unread(event), 0):
                 done.outcomes.append(sync.take(event, b"", 0, 0))
             if sync.state is not BookState.LIVE:
                 continue

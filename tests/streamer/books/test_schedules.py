@@ -15,7 +15,7 @@ from gapless.exchanges.binance.streams.sequence import Step, sequence_of
 from streamer.books.outcome import BookState, Gap, Outcome, Why
 from streamer.books.settings import BookSettings
 from streamer.books.sync import BookSync
-from tests.streamer.books.oracle import Oracle
+from tests.streamer.books.oracle import Oracle, unread
 
 MS = 1_000_000
 
@@ -80,7 +80,7 @@ class Run:
             assert self.published[-1].u == self.sync.id
 
     def arrive(self, diff: Depth) -> None:
-        if self.sync.regular(diff, self.now_ns):
+        if self.sync.regular(*unread(diff), self.now_ns):
             self.published.append(diff)
             self.look()
         else:

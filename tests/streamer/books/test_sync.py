@@ -11,7 +11,7 @@ from gapless.exchanges.binance.streams.messages import Depth
 from streamer.books.outcome import NOTHING, BookState, Gap, Outcome, Why
 from streamer.books.settings import BookSettings
 from streamer.books.sync import BookSync
-from tests.streamer.books.oracle import Oracle
+from tests.streamer.books.oracle import Oracle, unread
 
 MS = 1_000_000
 LEVELS = 100
@@ -29,7 +29,7 @@ class Scene:
         return self.oracle.diff()
 
     def take(self, diff: Depth) -> Outcome:
-        assert not self.sync.regular(diff, 0)
+        assert not self.sync.regular(*unread(diff), 0)
         return self.sync.take(diff, b"raw", 7, self.now_ns)
 
     def snapshot(self, taken: Snapshot | None = None) -> Outcome:
@@ -107,7 +107,7 @@ def changed(diff: Depth, **changes: int | None) -> Depth:
 def test_a_regular_diff_of_a_live_book_is_applied_without_more_ado(scene: Scene) -> None:
     scene.live()
     for _ in range(5):
-        assert scene.sync.regular(scene.diff(), 0)
+        assert scene.sync.regular(*unread(scene.diff()), 0)
         scene.right()
 
 
@@ -119,7 +119,7 @@ def test_a_diff_that_overtook_another_waits_for_it_and_both_come_in_order(scene:
     outcome = scene.take(first)
     assert [item.diff for item in outcome.publish] == [first, second]
     assert scene.sync.state is BookState.LIVE
-    assert scene.sync.regular(scene.diff(), 0)
+    assert scene.sync.regular(*unread(scene.diff()), 0)
     scene.right()
 
 
@@ -153,7 +153,7 @@ def test_more_than_the_bound_is_not_held(scene: Scene) -> None:
 def test_a_duplicate_of_another_lane_is_counted_and_dropped(scene: Scene) -> None:
     scene.live()
     diff = scene.diff()
-    assert scene.sync.regular(diff, 0)
+    assert scene.sync.regular(*unread(diff), 0)
     assert scene.take(diff) == NOTHING
     assert scene.sync.duplicates == 1
     scene.right()
@@ -219,7 +219,7 @@ def test_a_deeper_snapshot_joins_a_live_book_without_its_leaving_live(scene: Sce
     assert scene.snapshot(taken) == NOTHING
     assert (scene.sync.state, scene.sync.book.asks.known_to, scene.sync.resyncs) == (BookState.LIVE, None, 0)
     scene.right()
-    assert scene.sync.regular(scene.diff(), 0)
+    assert scene.sync.regular(*unread(scene.diff()), 0)
 
 
 def test_a_shallow_comparison_does_not_take_levels_away(scene: Scene) -> None:
@@ -248,7 +248,7 @@ def test_a_crossed_book_is_never_shown_and_built_anew(scene: Scene) -> None:
     good = scene.diff()
     bad = changed(good)
     bad.b = [*bad.b, ("500.00", "1")]
-    scene.sync.regular(bad, 0)
+    scene.sync.regular(*unread(bad), 0)
     bids, asks, outcome = scene.sync.top(5, 1)
     assert (bids, asks) == ([], [])
     assert (outcome.became, outcome.ask, scene.sync.crossings) == (BookState.STALE, Why.CROSSED, 1)
@@ -285,7 +285,7 @@ def test_no_snapshot_came_after_all(scene: Scene) -> None:
     scene.live()
     scene.sync.expecting()
     scene.sync.unexpected()
-    assert scene.sync.regular(scene.diff(), 0)
+    assert scene.sync.regular(*unread(scene.diff()), 0)
 
 
 def test_a_snapshot_of_a_quiet_book_joins_at_its_id(scene: Scene) -> None:
@@ -302,3 +302,15 @@ def test_a_futures_diff_without_pu_is_an_error_of_its_own() -> None:
     scene.live()
     with pytest.raises(ValueError, match="no pu"):
         scene.sync.take(changed(scene.diff(), pu=None), b"", 0, 0)
+
+
+def test_levels_that_cannot_be_read_end_the_book_when_somebody_looks(scene: Scene) -> None:
+    scene.live()
+    diff, size = unread(scene.diff())
+    diff.b = msgspec.Raw(b'[["1.0"]]')
+    assert scene.sync.regular(diff, size, 0)
+    bids, asks, outcome = scene.sync.top(5, 1)
+    assert (bids, asks, outcome.why, outcome.became) == ([], [], Why.GARBLED, BookState.STALE)
+    assert outcome.ask is Why.GARBLED
+    assert scene.snapshot().became is BookState.LIVE
+    scene.right()

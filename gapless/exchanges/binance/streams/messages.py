@@ -39,6 +39,17 @@ class Depth(msgspec.Struct, tag_field="e", tag="depthUpdate", gc=False):
     T: int | None = None
 
 
+class RawDepth(msgspec.Struct, tag_field="e", tag="depthUpdate", gc=False):
+    """A `Depth` whose levels are the exchange's JSON still, to be read by `decode_levels` when somebody needs them."""
+
+    E: int
+    U: int
+    u: int
+    b: msgspec.Raw
+    a: msgspec.Raw
+    pu: int | None = None
+
+
 class KlineBar(msgspec.Struct, gc=False):
     """A bar as it stands; `x` says that it is closed."""
 
@@ -137,11 +148,13 @@ class DepthHead(msgspec.Struct, tag_field="e", tag="depthUpdate", gc=False):
     pu: int | None = None
 
 
-Message = AggTrade | Depth | Kline | MarkPrice | ForceOrder | BookTicker | ServerShutdown
+Message = AggTrade | RawDepth | Kline | MarkPrice | ForceOrder | BookTicker | ServerShutdown
 
 decode_message = msgspec.json.Decoder(Message).decode
 """Any payload that names its event. Raises `msgspec.DecodeError`."""
 
+decode_depth = msgspec.json.Decoder(Depth).decode
+decode_levels = msgspec.json.Decoder(Levels).decode
 decode_spot_ticker = msgspec.json.Decoder(SpotBookTicker).decode
 decode_depth_head = msgspec.json.Decoder(DepthHead).decode
 
