@@ -21,6 +21,7 @@ from gapless.errors import ConfigError, StorageError
 from gapless.exchanges.binance.connect import connect
 from gapless.exchanges.binance.rest import BinanceRest
 from gapless.exchanges.binance.streams.names import StreamSpec, stream_specs
+from gapless.exchanges.pacing.heeding import heeding
 from streamer.channels.channel import EXCHANGE, Channel
 from streamer.connections import Connections, LaneView, Take
 from streamer.continuity.boundaries import Boundaries
@@ -214,7 +215,7 @@ async def run_session(
     url = settings.redis_url.get_secret_value()
     shard = str(request.shard).replace("/", "-")
     async with AsyncExitStack() as stack:
-        redis = Redis.from_url(url, socket_timeout=10.0, socket_connect_timeout=10.0, protocol=2)
+        redis = heeding(Redis.from_url(url, socket_timeout=10.0, socket_connect_timeout=10.0, protocol=2))
         stack.push_async_callback(redis.aclose)
         outlet = Outlet(
             url, settings.spool_dir / "outlet" / shard, options.outlet, name=f"gapless-streamer-{shard}", say=say

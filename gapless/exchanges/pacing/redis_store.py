@@ -18,6 +18,7 @@ from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 
 from gapless.exchanges.pacing.budget import DAY_MS, FIRST_BAN_MS, LONGEST_BAN_MS, Answer, Charge, Halt, HaltKind
+from gapless.exchanges.pacing.heeding import heeding
 
 _TIMEOUT_S = 2.0
 
@@ -95,12 +96,14 @@ class RedisStore:
     """One scope's budget in Redis. Errors of Redis pass through; `shared` takes the file then."""
 
     def __init__(self, url: str, scope: str) -> None:
-        self._redis: Redis = Redis.from_url(
-            url,
-            socket_timeout=_TIMEOUT_S,
-            socket_connect_timeout=_TIMEOUT_S,
-            retry=Retry(NoBackoff(), 1),  # one new connection, when an idle one was closed at the other end
-            decode_responses=True,
+        self._redis: Redis = heeding(
+            Redis.from_url(
+                url,
+                socket_timeout=_TIMEOUT_S,
+                socket_connect_timeout=_TIMEOUT_S,
+                retry=Retry(NoBackoff(), 1),  # one new connection, when an idle one was closed at the other end
+                decode_responses=True,
+            )
         )
         self._prefix = f"{{gapless:pace:{scope}}}"
         self._ask_script = self._redis.register_script(_ASK)
