@@ -35,20 +35,19 @@ def rounds(items: Iterable[BarItem]) -> Iterator[list[BarItem]]:
     A bar that was closed twice with different values so replaces itself in the store as it would have from two
     batches, and leaves its restatement there.
     """
-    left = list(items)
-    while left:
-        first: dict[tuple[str, str, int], BarItem] = {}
-        later: list[BarItem] = []
-        unreadable: list[BarItem] = []
-        for item in left:
-            if item.open_ms < 0:
-                unreadable.append(item)
-                continue
-            before = first.setdefault(item.key, item)
-            if before is not item and (before.row, before.source) != (item.row, item.source):
-                later.append(item)
-        yield [*sorted(first.values(), key=lambda item: item.key), *unreadable]
-        left = later
+    versions: dict[tuple[str, str, int], list[BarItem]] = {}
+    unreadable: list[BarItem] = []
+    for item in items:
+        if item.open_ms < 0:
+            unreadable.append(item)
+            continue
+        before = versions.setdefault(item.key, [])
+        if not before or (before[-1].row, before[-1].source) != (item.row, item.source):
+            before.append(item)
+    most = max(map(len, versions.values()), default=0)
+    for number in range(max(most, 1 if unreadable else 0)):
+        chosen = [versions[key][number] for key in sorted(versions) if len(versions[key]) > number]
+        yield chosen if number else [*chosen, *unreadable]
 
 
 def bar_rows(items: Sequence[BarItem]) -> Rows:
