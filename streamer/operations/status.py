@@ -98,7 +98,7 @@ class OutletStatus(msgspec.Struct, frozen=True, kw_only=True):
         waiting, waiting_bytes: entries that Redis has not acknowledged. oldest_s: how long the oldest has waited.
         p50_ms, p99_ms: from receipt to acknowledgement, over the last minute or so.
         shed: entries dropped or folded at the bound, by kind. resent: written twice after a cut.
-        spooled, spool_bytes: trades that wait on disk.
+        spooled, spool_bytes: entries that wait on disk.
     """
 
     connected: bool
@@ -215,10 +215,14 @@ def problems(status: StreamerStatus) -> list[str]:
         found.append("Redis does not take entries" + (f": {outlet.said}" if outlet and outlet.said else ""))
     found += [f"the exchange refuses {m.market} requests" for m in status.markets if m.halted_until_ms > status.at_ms]
     found += _uncarried(status)
-    found += _named("books are not live", [book.symbol for book in status.books if book.state != "live"])
-    found += _named("streams are silent", [f"{s.kind} {s.symbol}" for s in status.streams if s.silent])
+    found += _named(
+        "book is not live", "books are not live", [book.symbol for book in status.books if book.state != "live"]
+    )
+    found += _named(
+        "stream is silent", "streams are silent", [f"{s.kind} {s.symbol}" for s in status.streams if s.silent]
+    )
     if outlet is not None and outlet.spool_bytes:
-        found.append(f"{outlet.spooled} trades ({outlet.spool_bytes / 2**20:.1f} MB) wait on disk for Redis")
+        found.append(f"{outlet.spooled} entries ({outlet.spool_bytes / 2**20:.1f} MB) wait on disk for Redis")
     if bars is not None and bars.spooled:
         found.append(f"{bars.spooled} closed bars wait on disk for MySQL" + (f": {bars.said}" if bars.said else ""))
     if not status.streams:
@@ -233,12 +237,15 @@ def _uncarried(status: StreamerStatus) -> list[str]:
         if lane.state in ("open", "retiring"):
             wanted[lane.market] -= lane.streams
     return [
-        f"{missing} {market} streams are on no open connection" for market, missing in wanted.items() if missing > 0
+        f"{missing} {market} {'stream is' if missing == 1 else 'streams are'} on no open connection"
+        for market, missing in wanted.items()
+        if missing > 0
     ]
 
 
-def _named(what: str, names: Sequence[str], most: int = 5) -> list[str]:
+def _named(one: str, several: str, names: Sequence[str], most: int = 5) -> list[str]:
     if not names:
         return []
+    what = one if len(names) == 1 else several
     more = f" and {len(names) - most} more" if len(names) > most else ""
     return [f"{len(names)} {what}: {', '.join(names[:most])}{more}"]

@@ -92,11 +92,11 @@ def show(found: Sequence[StreamerStatus]) -> None:
 
 
 def _headline(status: StreamerStatus) -> str:
-    up_s = max(0, status.at_ms - status.started_ms) // 1000
+    up = _lasting(max(0, status.at_ms - status.started_ms) // 1000)
     age_s = max(0.0, time.time() - status.at_ms / 1000)
     rate = sum(stream.rate_per_s for stream in status.streams)
     return (
-        f"{status.state} on {status.host} (pid {status.pid}) for {up_s // 3600}h{up_s % 3600 // 60:02}m, "
+        f"{status.state} on {status.host} (pid {status.pid}) for {up}, "
         f"{status.symbols} instruments, {len(status.streams)} streams, {rate:,.0f} messages/s by {status.transport}; "
         f"as of {age_s:.0f} s ago"
     )
@@ -152,7 +152,7 @@ def _lanes(status: StreamerStatus) -> Table:
 def _ends(status: StreamerStatus) -> list[str]:
     lines = []
     if outlet := status.outlet:
-        times = "" if outlet.p50_ms is None else f", p50 {outlet.p50_ms:.1f} ms, p99 {outlet.p99_ms or 0:.1f} ms"
+        times = "" if outlet.p50_ms is None else f", p50 {outlet.p50_ms:g} ms, p99 {outlet.p99_ms or 0:g} ms"
         shed = ", ".join(f"{kind} {count}" for kind, count in outlet.shed.items() if count) or "nothing"
         lines.append(
             f"Redis: {outlet.acknowledged:,} acknowledged, {outlet.waiting:,} waiting{times}; shed: {shed};"
@@ -167,8 +167,13 @@ def _ends(status: StreamerStatus) -> list[str]:
         where = "ahead of" if (offset or 0) >= 0 else "behind"
         clock = "not read yet" if offset is None else f"{abs(offset):.0f} ms {where} the exchange's"
         lines.append(f"{market.market}: clock {clock}{used}")
+    filled, lost = sum(each.filled for each in status.streams), sum(each.lost for each in status.streams)
+    holes = sum(each.holes_open for each in status.streams)
+    if filled or lost or holes:
+        lines.append(f"trades that were missing: {filled:,} brought by REST, {lost:,} lost; {holes:,} holes open")
     if status.gaps:
-        lines.append("md.gaps: " + ", ".join(f"{reason} {count}" for reason, count in sorted(status.gaps.items())))
+        told = ", ".join(f"{reason} {count:,}" for reason, count in sorted(status.gaps.items()))
+        lines.append(f"events told in md.gaps: {told}")
     lines.append(f"event loop: at most {status.loop_lag_ms:.1f} ms late")
     return lines
 
@@ -186,6 +191,15 @@ def _cut(table: Table, total: int) -> Table:
     if total > _ROWS:
         table.caption = f"the first {_ROWS} of {total}; --json has all"
     return table
+
+
+def _lasting(seconds: int) -> str:
+    days, hours, minutes = seconds // 86_400, seconds // 3_600 % 24, seconds // 60 % 60
+    if days:
+        return f"{days} d {hours} h"
+    if hours:
+        return f"{hours} h {minutes} min"
+    return f"{minutes} min {seconds % 60} s" if minutes else f"{seconds} s"
 
 
 def _number(value: float | None) -> str:

@@ -21,7 +21,7 @@ from streamer.operations.status import (
     problems,
     status_key,
 )
-from streamer.operations.status_view import missing_shards, verdict, worst_first
+from streamer.operations.status_view import missing_shards, show, verdict, worst_first
 from tests.streamer.operations.samples import AT_MS, status
 
 
@@ -58,13 +58,13 @@ def test_a_streamer_that_is_well_has_no_problems() -> None:
     [
         ({"outlet": None}, "Redis does not take entries"),
         ({"outlet": OutletStatus(connected=False, said="refused")}, "Redis does not take entries: refused"),
-        ({"outlet": OutletStatus(connected=True, spooled=5, spool_bytes=2**20)}, "5 trades (1.0 MB) wait on disk"),
+        ({"outlet": OutletStatus(connected=True, spooled=5, spool_bytes=2**20)}, "5 entries (1.0 MB) wait on disk"),
         ({"bars": BarsStatus(connected=False, spooled=4, said="away")}, "4 closed bars wait on disk for MySQL: away"),
         (
             {"books": (BookStatus(market="um", symbol="A/USDT:USDT", state="stale"),)},
-            "1 books are not live: A/USDT:USDT",
+            "1 book is not live: A/USDT:USDT",
         ),
-        ({"streams": (stream(silent=True),)}, "1 streams are silent: trades A/USDT"),
+        ({"streams": (stream(silent=True),)}, "1 stream is silent: trades A/USDT"),
         ({"streams": ()}, "nothing is streamed"),
         (
             {"lanes": (LaneStatus(market="um", route="", state="waiting", streams=1),)},
@@ -105,3 +105,20 @@ def test_a_shard_that_is_not_at_work_is_a_problem() -> None:
 def test_what_is_worst_comes_first() -> None:
     well, busy, lost, silent = stream("w"), stream("b", rate_per_s=9), stream("l", lost=1), stream("s", silent=True)
     assert [each.symbol for each in worst_first([well, busy, lost, silent])] == ["s", "l", "b", "w"]
+
+
+@pytest.mark.parametrize(
+    ("seconds", "said"),
+    [(40, "for 40 s,"), (400, "for 6 min 40 s,"), (3_700, "for 1 h 1 min,"), (90_000, "for 1 d 1 h,")],
+)
+def test_people_read_how_long_it_runs(seconds: int, said: str, capsys: pytest.CaptureFixture[str]) -> None:
+    show([status(started_ms=AT_MS - seconds * 1000)])
+    assert said in capsys.readouterr().out.splitlines()[0]
+
+
+def test_people_read_what_became_of_missing_trades(capsys: pytest.CaptureFixture[str]) -> None:
+    show([status(streams=(stream(filled=1_488, lost=2), stream("B/USDT", filled=2, holes_open=1)))])
+    told = capsys.readouterr().out
+    assert "trades that were missing: 1,490 brought by REST, 2 lost; 1 holes open" in told
+    assert "p50 0.4 ms, p99 2 ms; shed: depth 1" in told
+    assert "events told in md.gaps: hole 1" in told
