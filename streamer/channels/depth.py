@@ -75,7 +75,7 @@ class DepthChannel(Channel):
             desk.delays.counts[0 if delay < 0 else delay if delay < 60_000 else 60_000] += 1
             self.delay_ms += delay
             self.last_id = update_id
-            self.latest = (event_ms, received_ns, data)
+            self.latest = (event_ms, received_ns, b"")
             return
         try:
             outcome = self.sync.take(decode_depth(data), data, received_ns, time.monotonic_ns())
@@ -139,10 +139,16 @@ class DiffChannel(Channel):
     def take(self, data: bytes, received_ns: int) -> None:
         try:
             head: DepthHead = decode_depth_head(data)
+            update_id = head.u
             if self._regular(head.U, head.pu, self.id) and not self._held:
-                self.id = head.u
-                self.last_id = head.u
-                self.emit(head.E, received_ns, b"%d" % head.u, data)
+                self.id = self.last_id = update_id
+                event_ms = head.E
+                self.put(self.out, event_ms, received_ns, b"%d" % update_id, data)
+                desk = self.desk
+                delay = received_ns // 1_000_000 - event_ms - desk.offset_ms
+                desk.delays.counts[0 if delay < 0 else delay if delay < 60_000 else 60_000] += 1
+                self.delay_ms += delay
+                self.latest = (event_ms, received_ns, b"")
                 return
             span = self._rules.span(head.U, head.u, head.pu)
         except msgspec.DecodeError as error:
