@@ -122,7 +122,7 @@ async def test_a_refusal_confirms_nothing_and_the_next_wish_is_answered(house: H
     task = asyncio.create_task(made.run())
     wanted = Wanted("BTC/USDT:USDT", Interval.M1, (minute(12, 20),))
     try:
-        house.live.rest_faults({"match": {"endpoint": "klines"}, "action": {"status": 400, "body": '{"code":-1}'}})
+        house.live.rest_faults({"match": {"path": "*/klines"}, "action": {"error": {"code": -1100, "status": 400}}})
         made.want(Market.UM, [wanted])
         await until(lambda: made.failed == 1)
         assert confirmed == []
@@ -174,7 +174,7 @@ async def test_bars_are_the_exchanges_own(house: House) -> None:
 
 
 async def test_a_bar_that_the_exchange_has_not_is_asked_for_twice_and_no_more(house: House) -> None:
-    house.live.rest_faults({"match": {"endpoint": "klines", "market": "um"}, "action": {"status": 200, "body": "[]"}})
+    house.live.rest_faults({"match": {"path": "*/klines"}, "action": {"drop_rows": list(range(15))}})
     patrol = house.patrol("BTC/USDT:USDT")
     assert await patrol.look() == Patrolled(lacking=15, absent=15)
     assert (await patrol.look()).absent == 10
@@ -186,7 +186,7 @@ async def test_after_searches_that_failed_the_next_one_looks_as_far_as_needed(ho
     patrol = house.patrol("BTC/USDT:USDT")
     assert (await patrol.look()).brought == 15
     rows = await house.stored()
-    house.live.rest_faults({"match": {"endpoint": "klines"}, "action": {"status": 400, "body": '{"code":-1}'}})
+    house.live.rest_faults({"match": {"path": "*/klines"}, "action": {"error": {"code": -1100, "status": 400}}})
     house.live.advance(240)
     await house.rests[Market.UM].server_time()
     assert (await patrol.look()).failed == 1
