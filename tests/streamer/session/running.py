@@ -72,7 +72,7 @@ class Running:
         return await asyncio.wait_for(self.task, 30)
 
 
-def settings_for(live: LiveReplica, redis_url: str, var_dir: Path) -> Settings:
+def settings_for(live: LiveReplica, redis_url: str, var_dir: Path, mysql_url: str | None = None) -> Settings:
     return load_settings(
         native=False,
         redis_url=redis_url,
@@ -82,7 +82,7 @@ def settings_for(live: LiveReplica, redis_url: str, var_dir: Path) -> Settings:
         binance_um_rest_url=live.rest,
         binance_spot_ws_url=live.spot_ws,
         binance_um_ws_url=live.um_ws,
-        mysql_url=None,
+        mysql_url=mysql_url,
     )
 
 
@@ -95,6 +95,7 @@ async def running(
     symbols: Iterable[str] = RAW,
     channels: tuple[Kind, ...] = CHANNELS,
     options: StreamerSettings = QUICK,
+    mysql_url: str | None = None,
     **request: Any,
 ) -> AsyncIterator[Running]:
     """A session of these symbols; ended at once when the block is left and it was not stopped."""
@@ -102,7 +103,7 @@ async def running(
     orders = Orders()
     asked = StreamRequest(symbols=",".join(symbols), channels=channels, port=None, **request)
     task = asyncio.create_task(
-        run_session(asked, settings_for(live, redis_url, var_dir), options, orders=orders, say=said.append)
+        run_session(asked, settings_for(live, redis_url, var_dir, mysql_url), options, orders=orders, say=said.append)
     )
     redis = Redis.from_url(redis_url)
     try:
