@@ -33,6 +33,7 @@ from streamer.operations.universe import Universe
 
 if TYPE_CHECKING:
     from streamer.session import Sidecar
+    from streamer.side import MarketSide
     from streamer.stores import Stores
 
 _LEAST_WINDOW_S = 1.0
@@ -177,7 +178,7 @@ class Watch:
                     duplicates=_duplicates(channel),
                     refused=channel.refused,
                     silent=(side.market, name) in self._sidecar.silent,
-                    **_holes(channel),
+                    **_holes(side, channel),
                 )
 
     def _count(self, key: object, count: int, now_s: float, channel: Channel | None = None) -> _Counted:
@@ -266,11 +267,15 @@ class Watch:
             )
 
 
-def _holes(channel: Channel) -> dict[str, int]:
+def _holes(side: MarketSide, channel: Channel) -> dict[str, int]:
     if not isinstance(channel, TradesChannel):
         return {}  # of a book the resyncs tell it
     line = channel.line
-    return {"holes_open": len(line.missing(0, 1 << 62)), "filled": line.filled}
+    return {
+        "holes_open": len(line.missing(0, 1 << 62)),
+        "filled": line.filled,
+        "lost": side.backfill.lost(channel.spec.symbol),
+    }
 
 
 def _duplicates(channel: Channel) -> int:

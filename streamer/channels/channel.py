@@ -8,7 +8,7 @@ from typing import Any
 
 import msgspec
 
-from gapless.domain.live import Entry, Kind, last_key
+from gapless.domain.live import Entry, last_key
 from gapless.exchanges.binance.streams.messages import decode_message
 from gapless.exchanges.binance.streams.names import StreamSpec
 from streamer.channels.latency import Delays
@@ -144,7 +144,3 @@ class Channel:
 def state_value(event_ms: int, received_ns: int, state: str, payload: bytes) -> bytes:
     """The JSON text of a state key."""
     return b'{"event_ms":%d,"received_ns":%d,"state":"%b","data":%b}' % (event_ms, received_ns, state.encode(), payload)
-
-
-KINDS_WITH_LAST = tuple(kind for kind in Kind if kind not in (Kind.DEPTH, Kind.GAPS))
-"""Kinds of which the newest entry is a state worth a key; of depth the book is."""

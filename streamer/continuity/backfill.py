@@ -155,6 +155,11 @@ class TradeBackfill(Generic[T]):
         for symbol in list(self._tracked):
             self.untrack(symbol, why)
 
+    def lost(self, symbol: str) -> int:
+        """Trades of a symbol that were given up."""
+        of = self._tracked.get(symbol)
+        return of.lost if of else 0
+
     def state(self) -> BackfillState:
         """Counts for status and metrics."""
         tally = self._searches.tally

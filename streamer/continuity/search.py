@@ -33,7 +33,7 @@ class Tracked(Generic[T]):
         reason, reason_at: why ids may be missing from `reason_at` on; other holes are mere holes.
         too_old: a hole that begins here lies over a restart too long ago; -1: none does.
         began: where this process began; holes before it are searched for one by one, for ids between them may be lost.
-        searches: those that are open.
+        searches: those that are open. lost: trades that were given up.
     """
 
     symbol: str
@@ -45,6 +45,7 @@ class Tracked(Generic[T]):
     too_old: int = -1
     began: int = -1
     searches: list[Search[T]] = field(default_factory=list, repr=False)
+    lost: int = 0
 
 
 @dataclass(slots=True, eq=False)

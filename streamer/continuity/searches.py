@@ -147,7 +147,7 @@ class Searches(Generic[T]):
             self._lose(search, search.first, search.last, why)
             self._end_if_done(search, now)
         for each in of.line.missing(0, of.line.next_id):
-            self.tally.lost += each.ids
+            self._count_lost(of, each.ids)
             self._event(of, GapReason.STOPPED, each, each.ids, now, False, why)
             self._pass_on(of, of.line.give_up(*each))
 
@@ -193,7 +193,7 @@ class Searches(Generic[T]):
                     self._event(of, search.reason, search, search.count, now, False, what)
         line.deferred.clear()
         for lost in line.lost:
-            self.tally.lost += lost.last - lost.first + 1
+            self._count_lost(of, lost.last - lost.first + 1)
             within = [search for search in mine if search.first <= lost.last and lost.first <= search.last]
             if within and not lost.came:
                 within[0].lost.append(lost)
@@ -243,8 +243,12 @@ class Searches(Generic[T]):
         line = search.of.line
         gone = [Lost(*each, why) for each in line.missing(first, last)]
         search.lost += gone
-        self.tally.lost += ids_of(gone)
+        self._count_lost(search.of, ids_of(gone))
         self._pass_on(search.of, line.give_up(first, last))
+
+    def _count_lost(self, of: Tracked[T], count: int) -> None:
+        of.lost += count
+        self.tally.lost += count
 
     def _pause(self, search: Search[T], now: Moment, wait_s: float = 0.0) -> None:
         settings = self._settings

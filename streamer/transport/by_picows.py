@@ -19,7 +19,7 @@ _TEXT, _BINARY, _CONTINUATION = WSMsgType.TEXT, WSMsgType.BINARY, WSMsgType.CONT
 
 _RECEIVE_BYTES = 512 * 1024
 """picows reads as much as there is and hands all of it over in one turn of the loop: with the kernel's own bound of 6 MB
-that was up to 30,000 messages, during which nothing else ran. Twice this is what the kernel then keeps."""
+up to 30,000 messages, during which nothing else runs. The kernel keeps twice this."""
 
 
 class PicowsTransport:

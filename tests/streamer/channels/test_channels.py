@@ -19,7 +19,6 @@ from streamer.books.settings import BookSettings
 from streamer.books.sync import BookSync
 from streamer.channels.channel import Desk
 from streamer.channels.depth import DepthChannel, DiffChannel
-from streamer.channels.latency import Delays
 from streamer.channels.states import BookTickerChannel, KlineChannel, LiquidationChannel, MarkPriceChannel
 from streamer.channels.trades import Trade, TradesChannel
 from streamer.continuity.line import Line
@@ -287,9 +286,9 @@ def test_recorded_frames_are_taken_as_they_are(scene: Scene, recordings: Path, n
     assert scene.refused == []
 
 
-def test_delays_are_counted_by_the_millisecond() -> None:
-    delays = Delays()
-    for ms in (-5, 0, 3, 3, 90_000):
-        delays.add(ms)
-    assert delays.below([0, 3, 1000]) == [2, 4, 4, 5]
-    assert (delays.quantile(0.5), delays.quantile(1.0)) == (3.0, 60_000.0)
+def test_delays_are_counted_by_the_millisecond(scene: Scene) -> None:
+    channel = trades_channel(scene)
+    channel.take(trade(0), NOW_NS)  # the first is where the counting of ids begins
+    for number, late_ms in enumerate((-5, 0, 3, 3, 90_000), start=1):
+        channel.take(trade(number, E=NOW_NS // 1_000_000 - late_ms), NOW_NS)
+    assert scene.desk.delays.below([0, 3, 1000]) == [2, 4, 4, 5]
