@@ -18,8 +18,8 @@ from streamer.transport.settings import TransportSettings
 _TEXT, _BINARY, _CONTINUATION = WSMsgType.TEXT, WSMsgType.BINARY, WSMsgType.CONTINUATION
 
 _RECEIVE_BYTES = 512 * 1024
-"""picows reads as much as there is and hands all of it over in one turn of the loop: with the kernel's own bound of 6 MB
-up to 30,000 messages, during which nothing else runs. The kernel keeps twice this."""
+"""picows reads what there is and hands all of it over in one turn of the loop: with the kernel's own bound of 6 MB up
+to 30,000 messages, during which nothing else runs. The kernel keeps twice this."""
 
 
 class PicowsTransport:
