@@ -5,18 +5,18 @@ from __future__ import annotations
 import asyncio
 import json
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Iterable
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import msgspec
 from redis import Redis
 
 from gapless.config import Settings, load_settings
 from gapless.domain.live import GapEvent, Kind, book_key, gap_of, stream_key
 from gapless.exchanges.binance.streams.names import CHANNELS
+from streamer.books.settings import BookSettings
 from streamer.connections.settings import ConnectionSettings
 from streamer.continuity.settings import ContinuitySettings
 from streamer.operations.request import Orders, StreamRequest
@@ -33,7 +33,10 @@ QUICK = StreamerSettings(
         tick_s=0.05, backoff_s=0.05, backoff_cap_s=0.5, connect_s=3.0, overlap_s=3.0, lately_s=1.0, linger_s=0.3,
         attempts=10_000, ping_after_s=1.0, dead_after_s=2.0,
     ),
-    continuity=ContinuitySettings(patience_ms=150, tick_ms=50, first_pause_s=0.1, confirm_ms=300, gather_ms=500),
+    continuity=ContinuitySettings(
+        patience_ms=150, tick_ms=50, first_pause_s=0.1, longest_pause_s=0.5, confirm_ms=300, gather_ms=500,
+    ),
+    books=BookSettings(first_pause_s=0.1, longest_pause_s=1.0),
 )  # fmt: skip
 
 
@@ -146,38 +149,77 @@ def account_trades(run: Running, symbol: str, *, first: int | None = None, last:
     start = written[0] if first is None else first
     end = int(sent["last_id"]) if last is None else last
     missing = set(range(start, end + 1)) - set(written)
-    assert missing == lost_trades(run.redis, symbol) & set(range(start, end + 1)), f"{symbol}: missing but not told"
+    told = lost_trades(run.redis, symbol) & set(range(start, end + 1))
+    assert missing == told, (
+        f"{symbol}: missing, not told {sorted(missing - told)[:9]}, told {sorted(told - missing)[:9]}"
+    )
     return written
 
 
-def account_depth(run: Running, symbol: str) -> list[int]:
-    """No diff twice, ids ascending."""
-    written = [int(each) for each in identities(run.redis, Kind.DEPTH, symbol)]
-    assert written == sorted(set(written)), f"{symbol}: diffs doubled or out of order"
-    return written
+def account_streams(run: Running) -> None:
+    """No Stream holds an identity twice, and diffs ascend."""
+    for key in run.redis.scan_iter("md.*", _type="stream"):
+        if key == b"md.gaps":
+            continue
+        kind, _, symbol = key.decode().removeprefix("md.").split(".", 2)
+        written = identities(run.redis, Kind(kind), symbol)
+        assert len(written) == len(set(written)), f"{key!r}: an identity twice"
+        if kind == Kind.DEPTH:
+            assert list(map(int, written)) == sorted(map(int, written)), f"{key!r}: diffs out of order"
 
 
-async def wanted_book(run: Running, symbol: str) -> dict[str, Any]:
-    """All levels of a book, as somebody who asks for them gets them."""
-    run.redis.set(book_key("want", "binance", symbol), "1", ex=30)
-    key = book_key("full", "binance", symbol)
-    run.redis.delete(key)
-    await run.until(lambda: bool(run.redis.exists(key)), f"the full book of {symbol}")
-    book: dict[str, Any] = json.loads(run.redis.get(key))  # type: ignore[arg-type]
-    return book
+async def true_books(run: Running, symbols: Iterable[str] = RAW, timeout_s: float = 20.0) -> None:
+    """The books of these symbols become live, and every level known of them equals the oracle's at its id."""
+    left = list(symbols)
+    books: dict[str, dict[str, Any]] = {}
+    for symbol in left:
+        run.redis.set(book_key("want", "binance", symbol), "1", ex=60)
+        run.redis.delete(book_key("full", "binance", symbol))
+
+    def all_live() -> bool:
+        for symbol in left:
+            value: Any = run.redis.get(book_key("full", "binance", symbol))
+            if value is None or (book := json.loads(value))["state"] != "live":
+                return False
+            books[symbol] = book
+        return True
+
+    await run.until(all_live, "all levels of live books", timeout_s)
+    for symbol, book in books.items():
+        market, raw = RAW[symbol]
+        truth = run.live.truth(market, raw, book["id"])
+        for side in ("bids", "asks"):
+            mine, theirs = book[side], [list(level) for level in truth[side]]
+            assert mine, f"{symbol}: no {side}"
+            assert mine == theirs[: len(mine)], f"{symbol}: {side} differ at {book['id']}"
 
 
-async def assert_book_is_true(run: Running, symbol: str) -> None:
-    """Every level known of a book equals the oracle's at its id."""
-    market, raw = RAW[symbol]
-    book = await wanted_book(run, symbol)
-    assert book["state"] == "live", f"{symbol}: {book['state']}"
-    truth = run.live.truth(market, raw, book["id"])
-    for side in ("bids", "asks"):
-        mine, theirs = book[side], [list(level) for level in truth[side]]
-        assert mine, f"{symbol}: no {side}"
-        assert mine == theirs[: len(mine)], f"{symbol}: {side} differ at {book['id']}"
+async def settle(run: Running, symbols: Iterable[str] = RAW, timeout_s: float = 20.0) -> None:
+    """Stop the exchange's clock: all that it sent is written once or told as lost, and every book is the oracle's."""
+    symbols = list(symbols)
+    run.live.freeze()
+
+    def accounted() -> bool:
+        try:
+            for symbol in symbols:
+                account_trades(run, symbol)
+        except (AssertionError, IndexError):
+            return False
+        return True
+
+    with suppress(AssertionError):
+        await run.until(accounted, "trades that are complete or told", timeout_s)
+    for symbol in symbols:
+        account_trades(run, symbol)
+    account_streams(run)
+    await true_books(run, symbols, timeout_s)
 
 
-Check = Callable[[Running], Awaitable[None]]
-encode = msgspec.json.encode
+def snapshots_asked(live: LiveReplica) -> int:
+    """How many snapshots REST gave so far, on all markets."""
+    return sum(int(live.stats().get(market, {}).get("requests", {}).get("depth", 0)) for market in ("spot", "um"))
+
+
+def free_of_limits(live: LiveReplica, **changes: Any) -> None:
+    """As many connections as anybody wants."""
+    live.limits(spot={"attempts_per_5m": 1_000_000, **changes}, um={"attempts_per_5m": 1_000_000, **changes})

@@ -8,17 +8,7 @@ from pathlib import Path
 
 from gapless.domain.live import Kind
 from tests.fixtures.live import START, live_in_loop
-from tests.streamer.session.running import (
-    RAW,
-    Running,
-    account_depth,
-    account_trades,
-    assert_book_is_true,
-    gaps,
-    identities,
-    lost_trades,
-    running,
-)
+from tests.streamer.session.running import gaps, identities, lost_trades, running, settle
 
 
 async def test_what_the_exchange_sends_is_written_once_and_books_are_the_oracles(
@@ -29,34 +19,10 @@ async def test_what_the_exchange_sends_is_written_once_and_books_are_the_oracles
         async with running(live, redis_databases(), tmp_path) as run:
             await run.until(lambda: run.books_live(3), "three live books")
             await run.until(lambda: len(identities(run.redis, Kind.TRADES, "BTC/USDT:USDT")) > 100, "trades")
-            live.freeze()
-            for symbol, (market, raw) in RAW.items():
-                last = live.stream_sent(market, f"{raw.lower()}@aggTrade")["last_id"]
-                await run.until(
-                    lambda symbol=symbol, last=last: identities(run.redis, Kind.TRADES, symbol)[-1:] == [str(last)],
-                    f"the last trade of {symbol}",
-                )
-                await assert_book_is_true(run, symbol)
-                account_trades(run, symbol)
-                account_depth(run, symbol)
+            await settle(run)
             assert await run.stop() == 0
             reasons = {gap.reason for gap in gaps(run.redis)}
             assert reasons == {"started", "stopped"}
-
-
-async def _all_is_accounted_for(run: Running) -> None:
-    """The clock stands still: everything sent is written once, or told; every book is the oracle's."""
-    for symbol, (market, raw) in RAW.items():
-        last = int(run.live.stream_sent(market, f"{raw.lower()}@aggTrade")["last_id"])
-
-        def is_settled(symbol: str = symbol, last: int = last) -> bool:
-            written = identities(run.redis, Kind.TRADES, symbol)
-            return bool(written) and (int(written[-1]) == last or last in lost_trades(run.redis, symbol))
-
-        await run.until(is_settled, f"the last trade of {symbol}")
-        await assert_book_is_true(run, symbol)
-        account_trades(run, symbol)
-        account_depth(run, symbol)
 
 
 async def test_drops_doubles_disorder_and_cuts_leave_nothing_missing_and_nothing_double(
@@ -81,8 +47,7 @@ async def test_drops_doubles_disorder_and_cuts_leave_nothing_missing_and_nothing
             live.cut(how="half_open")
             await run.until(lambda: run.books_live(3), "three live books again", 30)
             await run.until(lambda: not lost_trades(run.redis, "BTC/USDT:USDT"), "holes that are filled")
-            live.freeze()
-            await _all_is_accounted_for(run)
+            await settle(run)
             assert all(applied["applied"] for applied in live.fault_counts())
 
 
@@ -96,11 +61,13 @@ async def test_a_process_after_another_goes_on_where_that_ended(
             async with running(live, url, tmp_path) as run:
                 await run.until(lambda: run.books_live(3), "three live books")
                 before = len(identities(run.redis, Kind.TRADES, "BTC/USDT"))
-                await run.until(lambda: len(identities(run.redis, Kind.TRADES, "BTC/USDT")) > before + 50, "trades")
+                await run.until(
+                    lambda before=before: len(identities(run.redis, Kind.TRADES, "BTC/USDT")) > before + 50,  # type: ignore[misc]
+                    "trades",
+                )
                 if how == "in order":
                     assert await run.stop() == 0
                 if how == "last":
                     await run.until(lambda: not lost_trades(run.redis, "BTC/USDT:USDT"), "holes that are filled")
-                    live.freeze()
-                    await _all_is_accounted_for(run)
+                    await settle(run)
             await asyncio.sleep(0.5)
