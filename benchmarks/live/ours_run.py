@@ -10,35 +10,29 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from gapless.cli import main
 from gapless.storage.live.flight import Flight
+from gapless.storage.live.resp import unpack
 
 _KINDS = {b"md.trades.binance.": b"T", b"md.depth.binance.": b"D"}
 
 
-def note(stamps: list[tuple[int, Sequence[Any]]]) -> None:
+def note(stamps: list[tuple[int, bytes]]) -> None:
     """Have the window of the writer note when its batches were settled."""
-    land = Flight._land
-
-    def noting(self: Flight, batch: Any, now_ns: int) -> None:
-        stamps.append((time.monotonic_ns(), [(target.key, identity) for target, identity, _ in batch.commands]))
-        land(self, batch, now_ns)
-
-    Flight._land = noting  # type: ignore[method-assign]
+    now_ns = time.monotonic_ns
+    Flight.on_landed = lambda data: stamps.append((now_ns(), data))
 
 
-def write(stamps: list[tuple[int, Sequence[Any]]], place: Path) -> None:
+def write(stamps: list[tuple[int, bytes]], place: Path) -> None:
     """One line an acknowledged entry."""
     with place.open("wb") as file:
-        for at_ns, entries in stamps:
-            for key, identity in entries:
+        for at_ns, data in stamps:
+            for target, identity, _ in unpack(data, {}):
                 for prefix, kind in _KINDS.items():
-                    if identity and key.startswith(prefix):  # a trim has none
-                        symbol = key[len(prefix) :].replace(b"/", b"")
+                    if identity and target.key.startswith(prefix):  # a trim has none
+                        symbol = target.key[len(prefix) :].replace(b"/", b"")
                         file.write(b"%b %b %b %d\n" % (kind, symbol, identity, at_ns))
 
 
@@ -47,7 +41,7 @@ def run() -> int:
     place, *words = sys.argv[1:]
     if place == "-":
         return main(words)
-    stamps: list[tuple[int, Sequence[Any]]] = []
+    stamps: list[tuple[int, bytes]] = []
     note(stamps)
     try:
         return main(words)

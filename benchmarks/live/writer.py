@@ -21,7 +21,7 @@ from benchmarks.live.machine import ROOT, BareRedis, Cores, pinned
 from benchmarks.live.verdict import Verdicts, median, spread
 from gapless.storage.live.fence import Loss
 from gapless.storage.live.pipe import PipeSettings
-from gapless.storage.live.resp import Command, Target, pack_entry
+from gapless.storage.live.resp import Command, Target
 from gapless.storage.live.writer import RedisPipe
 
 FLOOR = 0.8
@@ -65,13 +65,15 @@ async def write(url: str, size: int, count: int) -> dict[str, float]:
     try:
         await asyncio.wait_for(room.open.wait(), 10)
         targets = [Target(f"md.trades.bench.S{i}") for i in range(_STREAMS)]
+        for target in targets:
+            pipe.register(target)
         payload, identity, event_ms, received_ns = b"x" * size, _I.encode(), int(_E), int(_R)
         began, cpu = time.perf_counter(), time.process_time()
         for first in range(0, count, _STREAMS):
             if not pipe.is_open:
                 await room.open.wait()
             for target in targets[: count - first]:
-                pipe.send(target, identity, pack_entry(target, event_ms, received_ns, identity, payload))
+                pipe.put(target, event_ms, received_ns, identity, payload)
             if first % (5 * _STREAMS) == 0:
                 await asyncio.sleep(0)
         if not await pipe.wait_idle(60):

@@ -19,7 +19,7 @@ from gapless.domain.live import GAPS_KEY, GapEvent, Kind, parse_stream_key
 from gapless.errors import StorageError, ValidationError
 from gapless.storage.live.fence import Loss
 from gapless.storage.live.latency import BOUNDS_MS
-from gapless.storage.live.resp import ENTRY, LARGEST_EVENT_MS, Command, Target, pack, pack_entry
+from gapless.storage.live.resp import Command, Target, pack, pack_entry
 from gapless.storage.live.writer import RedisPipe
 from streamer.outlet.backlog import Backlog
 from streamer.outlet.settings import OutletSettings
@@ -35,6 +35,8 @@ _BEAT_S = 0.01
 _SLOW_BEAT_S = 1.0
 _TAKEN_BYTES = 256 * 2**10
 
+Put = Callable[[OutStream, int, int, bytes, bytes], None]
+
 
 class Outlet:
     """Made in a running loop; works while `run` runs.
@@ -46,6 +48,8 @@ class Outlet:
         say: lines for people.
 
     Attributes:
+        put: write an entry: its Stream, event time (ms), time of receipt (ns), identity (see `Kind`; not empty) and
+            the exchange's JSON object. Never waits, never raises.
         on_depth_shed: told (exchange, symbol) when a diff of that book was dropped.
         on_trades_shed: told (exchange, symbol, first id, last id) when trades were dropped.
 
@@ -71,6 +75,9 @@ class Outlet:
         self._connection = folder / "connection"
         self._pipe = RedisPipe(url, settings.pipe, self, name=name, previous=self._previous(), remember=self._remember)
         self._send = self._pipe.send
+        self._entries = self._pipe.packer
+        self._entries.straight, self._entries.otherwise = False, self._put_aside
+        self.put: Put = self._entries.put  # itself: a call more for each entry is worth sparing
         self._telling = Telling(self.tell)
         self._backlog = Backlog(settings.memory_bytes)
         self._spooling = Spooling(spool, self._pipe, self._stream_of, settings.gap_events, say)
@@ -79,7 +86,6 @@ class Outlet:
         self._trims = Trims(settings)
         self._streams: dict[bytes, OutStream] = {}
         self._gaps = self.stream(Kind.GAPS, "", "")
-        self._straight = False
         self._stowed = False
         self._aside = 0
         self._other = self._moved = 0
@@ -101,26 +107,14 @@ class Outlet:
             self._trims.add(out)
         return known
 
-    def put(self, out: OutStream, event_ms: int, received_ns: int, identity: bytes, payload: bytes) -> None:
-        """Write an entry. Never waits, never raises.
-
-        Args:
-            identity: see `Kind`; not empty.
-            payload: the exchange's JSON object.
-        """
-        if self._straight and event_ms <= LARGEST_EVENT_MS:
-            self._send(
-                out,
-                identity,
-                ENTRY % (out.prefix, event_ms, received_ns, len(identity), identity, len(payload), payload),
-            )
-        else:
-            self._put_aside(out, event_ms, received_ns, identity, payload)
+    def flush(self) -> None:
+        """Nothing more will be put soon: send what was, without waiting for the end of the loop's turn."""
+        self._pipe.flush()
 
     def tell(self, gap: GapEvent) -> None:
         """Write an event to `md.gaps`. It is never shed."""
         identity, packed = pack_gap(self._gaps, gap)
-        if self._straight:
+        if self._entries.straight:
             self._send(self._gaps, identity, packed)
         else:
             self._aside += 1
@@ -207,7 +201,8 @@ class Outlet:
             last_error=spooling.disk_error or pipe.last_error,
         )  # fmt: skip
 
-    def _put_aside(self, out: OutStream, event_ms: int, received_ns: int, identity: bytes, payload: bytes) -> None:
+    def _put_aside(self, out: Target, event_ms: int, received_ns: int, identity: bytes, payload: bytes) -> None:
+        assert isinstance(out, OutStream)  # noqa: S101 - the outlet makes no others
         self._aside += 1
         spooling = self._spooling.active and is_lossless(out, identity)
         if spooling or not self._backlog.put(out, event_ms, received_ns, identity, payload):
@@ -251,10 +246,11 @@ class Outlet:
         self._straighten()
 
     def _straighten(self) -> None:
-        self._straight = self._pipe.is_open and not self._backlog and not self._spooling.active and not self._stowed
+        aside = not self._pipe.is_open or bool(self._backlog) or self._spooling.active or self._stowed
+        self._entries.straight = not aside
 
     async def _stow(self) -> bool:
-        self._straight = False
+        self._entries.straight = False
         self._spooling.active = True  # what is told from here on goes to disk
         unsettled = [c for c in self._pipe.unsettled() if isinstance(c.target, OutStream) and c.identity]
         lossless = [c for c in unsettled if is_lossless(_stream(c), c.identity)]

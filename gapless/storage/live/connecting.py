@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import ssl
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -15,6 +16,7 @@ from gapless.errors import ConfigError, StorageError
 from gapless.storage.live.resp import Target, pack
 
 _TAILS_A_CALL = 200
+_READ_BYTES = 64 * 2**10
 _NOBODY = 2**62
 """The id of no client."""
 
@@ -54,6 +56,7 @@ class Wire(asyncio.Protocol):
         self._wanted = 0
         self._waiting: asyncio.Future[list[Any]] | None = None
         self._why = ""
+        self._descriptor = -1
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         assert isinstance(transport, asyncio.Transport)  # noqa: S101 - a stream's transport is one
@@ -121,6 +124,20 @@ class Wire(asyncio.Protocol):
     def count(self, receive: Callable[[bytes], None]) -> None:
         """From now on bytes go to `receive`."""
         self._receive = receive
+        if self.transport is not None and self.transport.get_extra_info("sslcontext") is None:
+            self._descriptor = self.transport.get_extra_info("socket").fileno()
+
+    def read_now(self) -> bytes:
+        """What is there to be read, without waiting for the loop's next turn; empty: nothing, or it cannot be known.
+
+        Only for who has the bytes counted. That the connection ended is found out by the loop.
+        """
+        if self._descriptor < 0 or self.transport is None or self.transport.is_closing():
+            return b""
+        try:
+            return os.read(self._descriptor, _READ_BYTES)
+        except OSError:
+            return b""
 
     def abort(self) -> None:
         """End it at once."""

@@ -6,17 +6,17 @@ Pure: replies come in as numbers, times as values. A command is settled when Red
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import ClassVar
 
 from gapless.storage.live.latency import Latencies
-from gapless.storage.live.resp import Command, Target
-
-Packed = tuple[Target, bytes, bytes]
-"""A `Command` as the hot path has it: making the named tuple would cost more than all else."""
+from gapless.storage.live.resp import Command, Target, unpack
 
 _HOLD = frozenset(
     {"OOM", "MISCONF", "READONLY", "LOADING", "NOREPLICAS", "MASTERDOWN", "CLUSTERDOWN", "BUSY", "NOAUTH"}
 )
+
+_GENERATIONS = 8
 
 
 def is_passing(error: str) -> bool:
@@ -24,22 +24,32 @@ def is_passing(error: str) -> bool:
     return error.partition(" ")[0] in _HOLD
 
 
-class _Batch:
-    __slots__ = ("commands", "cost", "done", "refused", "since_ns")
+class Batch:
+    """Commands that are written at once.
 
-    def __init__(self, commands: Sequence[Packed], cost: int, since_ns: int) -> None:
-        self.commands = commands
-        self.cost = cost
-        self.since_ns = since_ns
+    Args:
+        data: as `packing` made it.
+        since_ns: when the first of them was given.
+    """
+
+    __slots__ = ("cost", "count", "data", "done", "newest", "refused", "since_ns")
+
+    def __init__(self, data: bytes, count: int, cost: int, since_ns: int) -> None:
+        self.data, self.count, self.cost, self.since_ns = data, count, cost, since_ns
         self.done = 0
-        self.refused: set[int] = set()
+        self.refused: set[int] | None = None
+        self.newest: list[bytes] | None = None
 
 
 class Flight:
     """What was sent and not yet answered, and what was answered lately.
 
+    What is settled is forgotten by generations: the last batch of each knows what the newest entry of every Stream was
+    when it was made, so that which entry came before all that are remembered need not be noted for each.
+
     Args:
-        recent_ns, recent_bytes: how long, and how much, of what is settled is remembered.
+        recent_ns, recent_bytes: how long, and how much, of what is settled is remembered; an eighth is a generation.
+        targets: by key, all that are written to; it grows.
 
     Attributes:
         cost: of all batches on their way.
@@ -47,36 +57,48 @@ class Flight:
         held: commands that Redis refused for now, in order.
         overtaken: Streams that took a later command while one of theirs is held.
         latencies: from the first command of a batch to its last reply, counted for each command.
+        on_landed: told the bytes of each batch when its last reply has come, of all flights; for who measures.
     """
 
-    def __init__(self, recent_ns: int, recent_bytes: int) -> None:
+    on_landed: ClassVar[Callable[[bytes], None] | None] = None
+
+    def __init__(self, recent_ns: int, recent_bytes: int, targets: Mapping[bytes, Target]) -> None:
         self.cost = 0
         self.settled = 0
         self.held: deque[Command] = deque()
         self.overtaken: set[Target] = set()
         self.latencies = Latencies()
-        self._batches: deque[_Batch] = deque()
-        self._recent: deque[tuple[int, Sequence[Packed], int]] = deque()
+        self._targets = targets
+        self._batches: deque[Batch] = deque()
+        self._recent: deque[Batch] = deque()
+        self._ends: deque[tuple[int, Batch]] = deque()
         self._recent_bytes = 0
         self._keep_ns, self._keep_bytes = recent_ns, recent_bytes
+        self._generation_ns = self._generation_bytes = 0
+        self._forgotten: list[bytes] | None = None
 
     def __bool__(self) -> bool:
         return bool(self._batches)
-
-    @property
-    def waiting(self) -> int:
-        """How many commands are on their way."""
-        return sum(len(batch.commands) - batch.done for batch in self._batches)
 
     @property
     def recent_bytes(self) -> int:
         """How much of what is settled is remembered."""
         return self._recent_bytes
 
-    def add(self, commands: Sequence[Packed], cost: int, since_ns: int) -> None:
-        """These were sent."""
-        self._batches.append(_Batch(commands, cost, since_ns))
-        self.cost += cost
+    def made(self, batch: Batch) -> None:
+        """All commands that were ever given are in this batch and those before it."""
+        self._generation_bytes += batch.cost
+        if (
+            batch.since_ns - self._generation_ns >= self._keep_ns // _GENERATIONS
+            or self._generation_bytes >= self._keep_bytes // _GENERATIONS
+        ):
+            batch.newest = [target.newest for target in self._targets.values()]
+            self._generation_ns, self._generation_bytes = batch.since_ns, 0
+
+    def add(self, batch: Batch) -> None:
+        """It was sent."""
+        self._batches.append(batch)
+        self.cost += batch.cost
 
     def settle(self, replies: int, now_ns: int) -> bool:
         """So many replies came, none an error. False: more than there were commands; the connection is worth nothing.
@@ -88,7 +110,7 @@ class Flight:
             if not batches:
                 return False
             batch = batches[0]
-            left = len(batch.commands) - batch.done
+            left = batch.count - batch.done
             if replies < left:
                 batch.done += replies
                 self.settled += replies
@@ -107,25 +129,29 @@ class Flight:
         by_index = dict(errors)
         for_good: list[tuple[Command, str]] = []
         held = {command.target for command in self.held}
+        batch, commands = None, []
         for index in range(replies):
-            batch = self._batches[0]
-            command = Command._make(batch.commands[batch.done])
+            if batch is not self._batches[0]:
+                batch = self._batches[0]
+                commands = unpack(batch.data, self._targets)
+            command = commands[batch.done]
             error = by_index.get(index)
             if error is None:
                 self.settled += 1
                 if command.target in held and command.identity:
                     self.overtaken.add(command.target)
             else:
-                batch.refused.add(batch.done)
+                batch.refused = {*(batch.refused or ()), batch.done}
                 if is_passing(error) and command.identity:
                     self.held.append(command)
                     held.add(command.target)
                 else:  # a last value or a trim that comes too late is let go without a word
                     self.settled += 1
                     if not is_passing(error):
+                        command.target.newest = b""
                         for_good.append((command, error))
             batch.done += 1
-            if batch.done == len(batch.commands):
+            if batch.done == batch.count:
                 self._land(batch, now_ns)
         return for_good
 
@@ -142,8 +168,13 @@ class Flight:
         """The connection is gone: all of which it is not known whether Redis has it, in order. Nothing is left here."""
         doubtful = list(self.held)
         for batch in self._batches:
-            doubtful += map(Command._make, batch.commands[batch.done :])
-            self._remember(batch, batch.since_ns, batch.commands[: batch.done])
+            commands = unpack(batch.data, self._targets)
+            doubtful += commands[batch.done :]
+            if batch.done:
+                done = b"".join(packed for _, _, packed in commands[: batch.done])
+                settled = Batch(done, batch.done, batch.cost * batch.done // batch.count, batch.since_ns)
+                settled.refused = batch.refused
+                self._remember(settled, batch.since_ns)
         self.held.clear()
         self.overtaken.clear()
         self._batches.clear()
@@ -151,33 +182,47 @@ class Flight:
         return doubtful
 
     def recent(self) -> list[Command]:
-        """What was settled lately, in order."""
-        return [Command._make(command) for _, commands, _ in self._recent for command in commands]
+        """What was settled lately, in order; every target's `last` is the entry before."""
+        if self._forgotten is not None:
+            for target, identity in zip(self._targets.values(), self._forgotten, strict=False):
+                target.last = identity
+        return [command for batch in self._recent for command in self._taken(batch)]
 
-    def forget_recent(self) -> None:
-        """What was settled lately is on its way again, or counted as lost."""
-        while self._recent:
-            self._forget_oldest()
+    def forget_recent(self, tails: Mapping[Target, Sequence[bytes]]) -> None:
+        """What was settled lately is in these tails, or on its way again, or counted as lost."""
+        self._recent.clear()
+        self._ends.clear()
+        self._recent_bytes = 0
+        self._forgotten = None
+        for target, tail in tails.items():
+            target.last = tail[-1] if tail else target.last
 
-    def _land(self, batch: _Batch, now_ns: int) -> None:
+    def _taken(self, batch: Batch) -> list[Command]:
+        refused = batch.refused or ()
+        return [each for index, each in enumerate(unpack(batch.data, self._targets)) if index not in refused]
+
+    def _land(self, batch: Batch, now_ns: int) -> None:
         self._batches.popleft()
         self.cost -= batch.cost
-        self.latencies.add(now_ns - batch.since_ns, len(batch.commands))
-        self._remember(batch, now_ns, batch.commands)
+        self.latencies.add(now_ns - batch.since_ns, batch.count)
+        if Flight.on_landed is not None:
+            Flight.on_landed(batch.data)
+        self._remember(batch, now_ns)
 
-    def _remember(self, batch: _Batch, now_ns: int, commands: Sequence[Packed]) -> None:
-        if batch.refused:
-            commands = [each for index, each in enumerate(commands) if index not in batch.refused]
-        if commands:
-            self._recent.append((now_ns, commands, batch.cost))
-            self._recent_bytes += batch.cost
+    def _remember(self, batch: Batch, now_ns: int) -> None:
+        self._recent.append(batch)
+        self._recent_bytes += batch.cost
+        if batch.newest is not None:
+            self._ends.append((now_ns, batch))
         before = now_ns - self._keep_ns
-        while self._recent and (self._recent[0][0] < before or self._recent_bytes > self._keep_bytes):
-            self._forget_oldest()
+        while self._ends and (self._ends[0][0] < before or self._recent_bytes > self._keep_bytes):
+            self._forget_generation()
 
-    def _forget_oldest(self) -> None:
-        _, commands, cost = self._recent.popleft()
-        self._recent_bytes -= cost
-        for target, identity, _ in commands:
-            if identity:
-                target.last = identity
+    def _forget_generation(self) -> None:
+        _, last = self._ends.popleft()
+        while True:
+            batch = self._recent.popleft()
+            self._recent_bytes -= batch.cost
+            if batch is last:
+                break
+        self._forgotten = last.newest

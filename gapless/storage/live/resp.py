@@ -1,12 +1,13 @@
 """Redis' protocol as the live writer speaks it: commands packed by hand, replies counted and not parsed. Pure.
 
-An entry costs one formatting of bytes: what never changes for a Stream is packed once (`Target.prefix`). Replies of
-XADD, XTRIM and SET are an id, a number and OK; nobody reads them, so counting lines is enough, and errors are the
-lines that begin with a minus.
+What never changes for a Stream is packed once (`Target.prefix`). Replies of XADD, XTRIM and SET are an id, a number and
+OK; nobody reads them, so counting lines is enough, and errors are the lines that begin with a minus. What was packed is
+taken apart again only where it must be known what it was (`unpack`): after a cut, or an error.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
@@ -15,6 +16,12 @@ ENTRY = b"%b%013d\r\n$1\r\nr\r\n$19\r\n%019d\r\n$1\r\ni\r\n$%d\r\n%b\r\n$1\r\nd\
 
 LARGEST_EVENT_MS = 10**13 - 1
 """The event time has a fixed width in `ENTRY`; a larger one would break the protocol."""
+
+_PACKED_ENTRY = re.compile(
+    rb"\*11\r\n\$4\r\nXADD\r\n\$\d+\r\n([^\r]+)\r\n\$1\r\n\*\r\n\$1\r\ne\r\n\$13\r\n[^\r]{13}\r\n"
+    rb"\$1\r\nr\r\n\$19\r\n[^\r]{19}\r\n\$1\r\ni\r\n\$\d+\r\n([^\r]*)\r\n\$1\r\nd\r\n\$(\d+)\r\n"
+)
+"""`ENTRY` with its key, its identity and the length of its payload; one with a CR in them is found by its lengths."""
 
 
 class Target:
@@ -26,11 +33,13 @@ class Target:
         may_be_late: whether an entry that later ones have overtaken is still worth its place behind them.
         shared: whether others write to it too.
         identify: the identity of an entry by its fields, as it was given to `RedisPipe.send`.
-        last: the identity of an entry that was acknowledged a while ago; empty: none was.
+        newest: the identity of the entry that was given last; empty: none was, or Redis did not take it.
+        last: the identity of the last entry before those that are remembered as acknowledged lately, as of the last
+            start of Redis; empty: none was.
         refused: how many entries Redis will never take (the key holds something else, no permission).
     """
 
-    __slots__ = ("identify", "key", "last", "may_be_late", "prefix", "refused", "shared")
+    __slots__ = ("identify", "key", "last", "may_be_late", "newest", "prefix", "refused", "shared")
 
     def __init__(
         self,
@@ -45,7 +54,7 @@ class Target:
         self.may_be_late = may_be_late
         self.shared = shared
         self.identify = identify or _field_i
-        self.last = b""
+        self.newest = self.last = b""
         self.refused = 0
 
 
@@ -70,6 +79,44 @@ def pack_entry(target: Target, event_ms: int, received_ns: int, identity: bytes,
     """An XADD of market data; an event time of more digits than the year 2286 has is written as the largest."""
     known_ms = min(event_ms, LARGEST_EVENT_MS)
     return ENTRY % (target.prefix, known_ms, received_ns, len(identity), identity, len(payload), payload)
+
+
+def unpack(data: bytes, targets: Mapping[bytes, Target]) -> list[Command]:
+    """The commands that were packed one behind the other, XADDs with their identities.
+
+    Args:
+        targets: by key; what goes to others is given one that stands for the key only.
+
+    >>> [(each.target.key, each.identity) for each in unpack(pack(b"XTRIM", b"a", b"MAXLEN", b"5"), {})]
+    [(b'a', b'')]
+    """
+    found, start = [], 0
+    while start < len(data):
+        entry = _PACKED_ENTRY.match(data, start)
+        if entry is not None:
+            key, identity, size = entry.groups()
+            target = targets.get(key) or Target(key.decode())
+            end = entry.end() + int(size) + 2
+        else:
+            words, end = _words(data, start)
+            target = targets.get(words[1]) or Target(words[1].decode())
+            identity = b""
+            if words[0] == b"XADD":
+                identity = target.identify(dict(zip(words[3::2], words[4::2], strict=True)))
+        found.append(Command(target, identity, data[start:end]))
+        start = end
+    return found
+
+
+def _words(data: bytes, start: int) -> tuple[list[bytes], int]:
+    end = data.index(b"\n", start) + 1
+    words = []
+    for _ in range(int(data[start + 1 : end])):
+        start = data.index(b"\n", end) + 1
+        size = int(data[end + 1 : start])
+        words.append(data[start : start + size])
+        end = start + size + 2
+    return words, end
 
 
 class ReplyCounter:
@@ -98,7 +145,7 @@ class ReplyCounter:
             self.errors = []
         if data.startswith(b"-") or b"\n-" in data:
             return self._with_errors(data)
-        return data.count(b"\n") - data.count(b"\n$") - data.startswith(b"$")
+        return data.count(b"\n") - data.count(b"$")  # neither an id, nor a number, nor OK has a dollar in it
 
     def _with_errors(self, data: bytes) -> int:
         count = 0
