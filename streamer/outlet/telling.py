@@ -65,8 +65,11 @@ class Telling:
             out, again = loss.target, loss.brought_again
             if isinstance(out, OutStream) and out.exchange:
                 detail = f"Redis was started anew; {len(again)} newest entries were sent again"
-                count = len(again) if loss.whole else -1
-                self._tell(out, GapReason.RESTARTED, *_ids(out, again), count, detail=detail, repaired=loss.whole)
+                if loss.whole:
+                    self._tell(out, GapReason.RESTARTED, *_ids(out, again), len(again), detail=detail, repaired=True)
+                    continue
+                detail += ", what it held before them is gone"
+                self._tell(out, GapReason.RESTARTED, "", _before(out, again), -1, detail=detail)
 
     def reconnected(self, streams: Iterable[OutStream]) -> None:
         """The connection to Redis was cut and is there again: a boundary of all Streams, told once a kind."""
@@ -99,6 +102,11 @@ class Telling:
             detail=detail,
         )
         self._tell_event(event)
+
+
+def _before(out: OutStream, identities: Sequence[bytes]) -> str:
+    """The exchange's id of the last before these, where ids leave nothing out."""
+    return str(int(identities[0]) - 1) if identities and out.kind is Kind.TRADES else ""
 
 
 def _ids(out: OutStream, identities: Sequence[bytes]) -> tuple[str, str]:

@@ -117,7 +117,7 @@ async def storm(seed: int, redis_url: str, var_dir: Path, *, blows: int = 6, tra
             try:
                 await settle(run, timeout_s=30)
             except AssertionError as error:
-                raise AssertionError("\n".join([str(error), *told, *run.said[-10:]])) from error
+                raise AssertionError("\n".join([str(error), *told, *run.said[-10:], str(run.status())])) from error
             assert await run.stop() == 0
     return told
 
@@ -140,6 +140,9 @@ async def _calm(live: LiveReplica, run: Running) -> None:
             tails[symbol] = int(rows[0][1][b"i"]) if rows else -1
         return tails
 
+    await run.until(
+        lambda: not any(each["ending"] or each["stalled"] for each in live.connections()), "connections that stay", 40
+    )
     for _ in range(2):  # what was written last was made after the calm: all lanes speak
         marks = heard()
         await run.until(lambda marks=marks: all(written()[s] > mark for s, mark in marks.items()), "new trades", 40)  # type: ignore[misc]
