@@ -124,6 +124,7 @@ class Patrol:
 
         async def bring(instrument: Instrument, interval: Interval, opens: Sequence[int]) -> None:
             async with room:
+                await self._sink.room()
                 try:
                     answer = await ask_bars(rest, instrument, interval, opens)
                 except ExchangeError:

@@ -17,22 +17,20 @@ import msgspec
 
 from gapless.domain.instrument import Market
 from gapless.domain.interval import Interval
-from gapless.domain.live import GapEvent, Kind
+from gapless.domain.live import GapEvent
 from gapless.domain.schema import Source
 from gapless.errors import StorageError, ValidationError
 from gapless.exchanges.binance.streams.messages import ForceOrder, Kline
-from gapless.exchanges.binance.symbols import EXCHANGE
 from gapless.monitoring.exposition import Distribution
 from gapless.monitoring.live_catalogue import DELAY_BOUNDS_MS
 from gapless.storage.mysql import MySql
 from streamer.bars.items import BarItem, Item, bar_of_stream, liquidation_of_stream
 from streamer.bars.loading import Loaded, load_items
+from streamer.bars.losses import Losses
 from streamer.bars.settings import BarSettings
 from streamer.bars.spool import BarSpool
 from streamer.bars.thread import OneThread
 
-UNSTORED = "unstored"
-"""The reason of an event about what went to Redis and not to MySQL."""
 _INTERVALS = frozenset(Interval)
 
 
@@ -95,12 +93,12 @@ class BarSink:
         self._spool = BarSpool(folder, settings.spool_bytes)
         self._pending: list[Item] = []
         self._accepted = self._safe = 0
-        self._lost: dict[tuple[Kind, str, str], list[int]] = {}
+        self._lost = Losses()
         self._arrived, self._work, self._hurry = asyncio.Event(), asyncio.Event(), asyncio.Event()
         self._progress = asyncio.Condition()
         self._writing = asyncio.Lock()
         self._disk_said = self._said = ""
-        self._stored = self._liquidations = self._refused = self._shed = self._damaged = 0
+        self._stored = self._liquidations = self._refused = self._damaged = 0
         self._lag_s: float | None = None
         self._counts = [0] * (len(DELAY_BOUNDS_MS) + 1)
         self._total_ms = 0.0
@@ -128,9 +126,14 @@ class BarSink:
         async with self._progress:
             await self._progress.wait_for(lambda: self._safe >= until)
 
+    async def room(self) -> None:
+        """Wait until less than a load waits: who brings many bars must not make the newest ones wait behind them."""
+        async with self._progress:
+            await self._progress.wait_for(lambda: len(self._pending) + self._spool.rows < self._settings.batch_rows)
+
     def _take(self, item: Item) -> None:
         if len(self._pending) >= self._settings.memory_rows:
-            self._lose(item)
+            self._lost.add(item)
         else:
             self._pending.append(item)
             self._accepted += 1
@@ -175,7 +178,7 @@ class BarSink:
             memory=len(self._pending),
             disk=self._spool.rows,
             disk_bytes=self._spool.bytes,
-            shed=self._shed,
+            shed=self._lost.count,
             lag_s=self._lag_s,
             durations=Distribution(DELAY_BOUNDS_MS, self._below(), self._total_ms),
         )
@@ -189,7 +192,8 @@ class BarSink:
             except TimeoutError:
                 pass
             self._arrived.clear()
-            self._tell_lost()
+            for event in self._lost.take(time.time_ns() // 1_000_000):
+                self._tell(event)
             if self._pending and not await self._write():
                 self._arrived.set()
                 await asyncio.sleep(
@@ -301,35 +305,3 @@ class BarSink:
             so_far += count
             below.append(so_far)
         return tuple(below)
-
-    # ---- what is let go ----------------------------------------------------------------------------------------------
-
-    def _lose(self, item: Item) -> None:
-        self._shed += 1
-        if isinstance(item, BarItem):
-            key, at = (Kind.KLINES, item.symbol, item.interval), item.open_ms
-        else:
-            key, at = (Kind.LIQUIDATIONS, item.symbol, ""), item.event_ms
-        seen = self._lost.setdefault(key, [at, at, 0])
-        seen[0], seen[1], seen[2] = min(seen[0], at), max(seen[1], at), seen[2] + 1
-
-    def _tell_lost(self) -> None:
-        """One event a series for all that was let go since the last batch."""
-        for (kind, symbol, interval), (first, last, count) in self._lost.items():
-            bars = kind is Kind.KLINES
-            why = "neither MySQL nor the disk takes them"
-            self._tell(
-                GapEvent(
-                    kind=kind,
-                    exchange=EXCHANGE,
-                    symbol=symbol,
-                    reason=UNSTORED,
-                    count=count,
-                    at_ms=time.time_ns() // 1_000_000,
-                    repaired=False,
-                    first=str(first) if bars else "",
-                    last=str(last) if bars else "",
-                    detail=f"{interval} closed, not for MySQL: {why}; left to the patrol" if bars else why,
-                )
-            )
-        self._lost.clear()

@@ -117,7 +117,8 @@ class BarSpool:
         """These are in MySQL."""
         for file in files:
             self._forget(file)
-            file.path.unlink(missing_ok=True)
+            with suppress(OSError):  # what stays is loaded again by the next process, which changes nothing
+                file.path.unlink(missing_ok=True)
 
     def keep_refused(self, items: Sequence[Item]) -> None:
         """Keep a batch that MySQL will never take, for a person to look at; it is read no more."""

@@ -20,13 +20,15 @@ from gapless.domain.live import Kind
 from gapless.domain.schema import Source
 from gapless.domain.window import HOUR_MS, Window
 from gapless.errors import StorageError
+from gapless.monitoring.exposition import Sample, exposition
+from gapless.monitoring.live_catalogue import LIVE_CATALOGUE
 from gapless.stack.mariadb import PrivateMariaDB
 from gapless.storage.mysql import MySql, load_coverage
 from gapless.storage.mysql.faults import RetryPolicy
 from gapless.storage.mysql.schema import upgrade
 from streamer.bars.items import BarItem, bar_of_stream
 from streamer.bars.loading import load_items
-from streamer.bars.sink import UNSTORED
+from streamer.bars.losses import UNSTORED
 from streamer.bars.spool import BarSpool
 from tests.fixtures.mysql import PASSWORD, ROOT, USER, free_port, private_server
 from tests.streamer.bars.making import (
@@ -68,6 +70,8 @@ async def test_closed_bars_are_in_mysql_as_the_exchange_wrote_them(mariadb_datab
     assert (state.connected, state.stored, state.liquidations, state.memory, state.disk) == (True, 3, 1, 0, 0)
     assert state.lag_s == (NOW_MS - OPEN_MS - 60_000) / 1000
     assert state.durations.counts[-1] >= 1
+    told = exposition([Sample("db_upsert_duration_ms", state.durations)], LIVE_CATALOGUE)
+    assert b"db_upsert_duration_ms_count" in told
     assert files(tmp_path, "jsonl") == []
 
 
