@@ -341,3 +341,15 @@ def _bar(number: int, source: Source = Source.STREAM, **fields: str) -> BarItem:
 
 def files(folder: Path, suffix: str) -> list[str]:
     return [path.name for path in folder.glob(f"*.{suffix}")]
+
+
+async def test_who_brings_many_bars_waits_until_the_newest_have_gone(mariadb_database: MySql, tmp_path: Path) -> None:
+    sink = sink_of(mariadb_database, tmp_path, settings=WHOLE(QUICK, batch_rows=3))
+    await asyncio.wait_for(sink.room(), 1)
+    take(sink, 0, 1, 2)
+    waiting = asyncio.create_task(sink.room())
+    await asyncio.sleep(0)
+    assert not waiting.done()
+    async with at_work(sink):
+        await asyncio.wait_for(waiting, 10)
+    assert len(minutes(mariadb_database)) == 3
