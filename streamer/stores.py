@@ -30,7 +30,7 @@ from streamer.operations.settings_file import StreamerSettings
 from streamer.operations.status import BarsStatus
 
 if TYPE_CHECKING:
-    from streamer.session import Sidecar
+    from streamer.sidecar import Sidecar
 
 _RETRY = RetryPolicy(total_s=2.0)
 """Deadlocks are waited out; a server that is away is the sink's affair, which tries again for as long as it takes."""

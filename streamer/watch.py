@@ -32,8 +32,8 @@ from streamer.operations.status import (
 from streamer.operations.universe import Universe
 
 if TYPE_CHECKING:
-    from streamer.session import Sidecar
     from streamer.side import MarketSide
+    from streamer.sidecar import Sidecar
     from streamer.stores import Stores
 
 _LEAST_WINDOW_S = 1.0
