@@ -95,11 +95,11 @@ def unpack(data: bytes, targets: Mapping[bytes, Target]) -> list[Command]:
         entry = _PACKED_ENTRY.match(data, start)
         if entry is not None:
             key, identity, size = entry.groups()
-            target = targets.get(key) or Target(key.decode())
+            target = targets.get(key) or Target(key.decode("utf-8", "replace"))
             end = entry.end() + int(size) + 2
         else:
             words, end = _words(data, start)
-            target = targets.get(words[1]) or Target(words[1].decode())
+            target = targets.get(words[1]) or Target(words[1].decode("utf-8", "replace"))
             identity = b""
             if words[0] == b"XADD":
                 identity = target.identify(dict(zip(words[3::2], words[4::2], strict=True)))

@@ -268,6 +268,23 @@ async def test_a_window_full_of_unanswered_commands_closes_the_pipe(own_redis: O
     assert written(own_redis.url, target) == list(range(sent))
 
 
+async def test_answers_are_read_within_a_long_turn_of_the_loop(redis_url: str) -> None:
+    (target,) = streams(1)
+    settings = PipeSettings(window_count=200, window_bytes=200_000, flush_bytes=2_000)
+    async with piped(redis_url, settings) as (pipe, owner):
+        await asyncio.wait_for(owner.room.wait(), 5)
+        with Redis.from_url(redis_url) as client:
+            for start in range(0, 2000, 100):
+                for number in range(start, start + 100):
+                    send(pipe, target, number)
+                pipe.flush()
+                assert pipe.is_open  # though the loop never ran
+                while client.xlen(target.key) < start + 100:
+                    pass
+        assert await pipe.wait_idle(5)
+    assert written(redis_url, target) == list(range(2000))
+
+
 async def test_what_an_earlier_process_left_in_doubt_is_written_once(own_redis: OwnRedis) -> None:
     (target,) = streams(1)
     commands = [Command(target, b"%d" % n, pack_entry(target, 1, NS, b"%d" % n, b"{}")) for n in range(50)]
