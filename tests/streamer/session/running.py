@@ -75,8 +75,11 @@ class Running:
         return await asyncio.wait_for(self.task, 30)
 
 
-def settings_for(live: LiveReplica, redis_url: str, var_dir: Path, mysql_url: str | None = None) -> Settings:
+def settings_for(
+    live: LiveReplica, redis_url: str, var_dir: Path, mysql_url: str | None = None, symbols_file: Path | None = None
+) -> Settings:
     return load_settings(
+        **({} if symbols_file is None else {"symbols_file": symbols_file}),
         native=False,
         redis_url=redis_url,
         redis_control_url=redis_url,
@@ -96,17 +99,26 @@ async def running(
     var_dir: Path,
     *,
     symbols: Iterable[str] = RAW,
+    symbols_file: Path | None = None,
+    port: int | None = None,
     channels: tuple[Kind, ...] = CHANNELS,
     options: StreamerSettings = QUICK,
     mysql_url: str | None = None,
     **request: Any,
 ) -> AsyncIterator[Running]:
-    """A session of these symbols; ended at once when the block is left and it was not stopped."""
+    """A session of these symbols or of a file's; ended at once when the block is left and it was not stopped."""
     said: list[str] = []
     orders = Orders()
-    asked = StreamRequest(symbols=",".join(symbols), channels=channels, port=None, **request)
+    named = None if symbols_file else ",".join(symbols)
+    asked = StreamRequest(symbols=named, channels=channels, port=port, **request)
     task = asyncio.create_task(
-        run_session(asked, settings_for(live, redis_url, var_dir, mysql_url), options, orders=orders, say=said.append)
+        run_session(
+            asked,
+            settings_for(live, redis_url, var_dir, mysql_url, symbols_file),
+            options,
+            orders=orders,
+            say=said.append,
+        )
     )
     redis = Redis.from_url(redis_url)
     try:

@@ -13,6 +13,7 @@ import asyncio
 import random
 import tempfile
 import time
+import traceback
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -26,6 +27,7 @@ from tests.fixtures.redis import OwnRedis, free_port
 from tests.streamer.session.running import QUICK, RAW, Running, free_of_limits, running, settle
 
 Rule = dict[str, Any]
+_LONGEST_S = 0.9
 _SPOKEN = ["trades", "depth", "klines", "book_ticker", "mark_price"]
 
 
@@ -80,7 +82,7 @@ def blow(live: LiveReplica, draw: random.Random) -> str:
         case "close":
             live.cut(market=market, how="close", code=draw.choice([1001, 1008, 1011]))
         case "shutdown":
-            live.shutdown(market=market, after_s=draw.choice([0.2, 1.0]))
+            live.shutdown(market=market, after_s=draw.choice([0.2, _LONGEST_S - 0.1]))
         case "network":
             live.cut_network(round(draw.uniform(0.05, 0.6), 2))
         case "stale snapshots":
@@ -140,9 +142,7 @@ async def _calm(live: LiveReplica, run: Running) -> None:
             tails[symbol] = int(rows[0][1][b"i"]) if rows else -1
         return tails
 
-    await run.until(
-        lambda: not any(each["ending"] or each["stalled"] for each in live.connections()), "connections that stay", 40
-    )
+    await asyncio.sleep(_LONGEST_S)  # stalls and announced ends last so long, and nothing shows when they are over
     for _ in range(2):  # what was written last was made after the calm: all lanes speak
         marks = heard()
         await run.until(lambda marks=marks: all(written()[s] > mark for s, mark in marks.items()), "new trades", 40)  # type: ignore[misc]
@@ -164,7 +164,9 @@ async def _soak(seeds: Sequence[int], blows: int, transport: str | None) -> int:
                     print(f"seed {seed}: well, {time.monotonic() - began:.1f} s", flush=True)
                 except Exception as error:
                     failed += 1
-                    print(f"seed {seed}: {type(error).__name__}: {error}", flush=True)
+                    print(f"seed {seed}: {error}", flush=True)
+                    if not isinstance(error, AssertionError):
+                        traceback.print_exception(error)
         finally:
             own.kill()
     print(f"{len(seeds) - failed} of {len(seeds)} schedules well")

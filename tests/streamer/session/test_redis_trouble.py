@@ -158,4 +158,4 @@ async def test_what_a_dead_streamer_said_last_expires(own_redis: OwnRedis, tmp_p
             if not key.startswith(b"last.open_interest.")
         }  # asked for every five minutes, it stays for longer
         assert len(left_ms) > 3 * len(RAW)
-        assert {key: left for key, left in left_ms.items() if not 0 < int(left) <= 15_000} == {}  # type: ignore[arg-type]
+        assert {key: left for key, left in left_ms.items() if not 0 < int(left) <= 15_000} == {}
