@@ -119,7 +119,11 @@ class BarSink:
         self._take(liquidation_of_stream(symbol, order, received_ns))
 
     async def save(self, items: Iterable[Item]) -> None:
-        """Items that REST gave; returns when they are on disk or in MySQL (or were let go, and told)."""
+        """Items that REST gave, some hundreds; returns when they are on disk or in MySQL.
+
+        They wait for room first: what can be asked for again must not push out what cannot.
+        """
+        await self.room()
         for item in items:
             self._take(item)
         until = self._accepted

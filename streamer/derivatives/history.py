@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from hashlib import sha256
 
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from gapless.domain.datasets import SHAPES, Dataset
 from gapless.domain.instrument import Instrument, Market
@@ -27,6 +26,10 @@ from streamer.derivatives.settings import DerivativeSettings
 
 LIVE_METRICS = "live:futures_metrics"
 _SHAPE = SHAPES[Dataset.METRICS]
+_TOGETHER = 25
+"""Symbols that are stored at once, so that an hour of 600 leaves two dozen receipts."""
+_LONGEST_SPACING_S = 6.0
+"""Few symbols are not spread over an hour: theirs would be stored at its end."""
 
 
 class MetricsHistory:
@@ -76,56 +79,80 @@ class MetricsHistory:
             if not symbols or rest is None:
                 self._changed.clear()
                 continue
-            began = time.monotonic()
-            for number, instrument in enumerate(symbols):
-                due_s = began + self._settings.history_s * number / len(symbols)
-                await asyncio.sleep(max(0.0, due_s - time.monotonic()))
-                await self.bring(rest, instrument)
+            began, spacing_s = time.monotonic(), min(_LONGEST_SPACING_S, self._settings.history_s / len(symbols))
+            for at in range(0, len(symbols), _TOGETHER):
+                await self.bring(rest, symbols[at : at + _TOGETHER], spacing_s=spacing_s)
             await asyncio.sleep(max(0.0, began + self._settings.history_s - time.monotonic()))
 
-    async def bring(self, rest: BinanceRest, instrument: Instrument) -> int:
-        """What is lacking of one symbol; how many rows that were."""
+    async def bring(self, rest: BinanceRest, instruments: Sequence[Instrument], *, spacing_s: float = 0.0) -> int:
+        """What is lacking of some symbols, one asked for after another, stored together; how many rows that were."""
+        found: list[ParsedRows] = []
         try:
-            done = await self._bring(rest, instrument)
-        except (ExchangeError, StorageError, LookupError) as error:
-            self.skipped += 1
-            if not self._said:
-                self._say(f"open interest history of {instrument.symbol} is left to the next hour: {error}")
-            self._said = str(error)
+            window, lacking = await self._lacking(rest, instruments)
+            for instrument in instruments:
+                began = time.monotonic()
+                if opens := lacking.get(instrument.symbol):
+                    await self._ask(rest, instrument, opens, found)
+                await asyncio.sleep(max(0.0, began + spacing_s - time.monotonic()))
+            done = await self._thread.do(self._store, window, found, lacking) if found else 0
+        except (StorageError, ExchangeError, LookupError) as error:
+            self.skipped += len(instruments)
+            self._tell(f"open interest history of {instruments[0].symbol} and others is left to the next hour: {error}")
+            await asyncio.sleep(spacing_s * len(instruments))
             return 0
-        self._said = ""
         self.brought += done
         return done
 
-    async def _bring(self, rest: BinanceRest, instrument: Instrument) -> int:
+    async def _ask(
+        self, rest: BinanceRest, instrument: Instrument, opens: Sequence[int], found: list[ParsedRows]
+    ) -> None:
+        asked = Window(opens[0], opens[-1] + STEP_MS)
+        try:
+            found.append(await fetch_metrics(rest, instrument.raw_symbol, instrument.symbol, asked))
+        except ExchangeError as error:
+            self.skipped += 1
+            self._tell(f"open interest history of {instrument.symbol} is left to the next hour: {error}")
+        else:
+            self._said = ""
+
+    def _tell(self, text: str) -> None:
+        """Once, until it is well again: of a ban all symbols would speak."""
+        if not self._said:
+            self._say(text)
+        self._said = text
+
+    async def _lacking(
+        self, rest: BinanceRest, instruments: Sequence[Instrument]
+    ) -> tuple[Window, dict[str, list[int]]]:
+        """Which five minutes of each symbol are not stored, ascending."""
         end_ms = rest.clock.now_ms() - int(self._settings.history_settle_s * 1000)
         end_ms -= end_ms % STEP_MS
-        start_ms = max(end_ms - int(self._settings.history_window_s * 1000), instrument.listed_ms or 0)
-        start_ms += -start_ms % STEP_MS
-        if start_ms >= end_ms:
-            return 0
-        window, symbol = Window(start_ms, end_ms), instrument.symbol
-        stored = await self._thread.do(read_rows, self._db, Dataset.METRICS, EXCHANGE, [symbol], window)
-        have = set(millis_of(stored["ts"]).tolist())
-        lacking = [at for at in range(start_ms, end_ms, STEP_MS) if at not in have]
-        if not lacking:
-            return 0
-        asked = Window(lacking[0], lacking[-1] + STEP_MS)
-        found = await fetch_metrics(rest, instrument.raw_symbol, symbol, asked)
-        return await self._thread.do(self._store, symbol, asked, found, lacking)
+        start_ms = end_ms - int(self._settings.history_window_s * 1000)
+        window = Window(start_ms + -start_ms % STEP_MS, end_ms)
+        symbols = [each.symbol for each in instruments]
+        stored = await self._thread.do(read_rows, self._db, Dataset.METRICS, EXCHANGE, symbols, window)
+        have = set(zip(stored["symbol"].to_pylist(), millis_of(stored["ts"]).tolist(), strict=True))
+        grid = range(window.start_ms, window.end_ms, STEP_MS)
+        return window, {
+            each.symbol: [at for at in grid if at >= (each.listed_ms or 0) and (each.symbol, at) not in have]
+            for each in instruments
+        }
 
-    def _store(self, symbol: str, window: Window, found: ParsedRows, lacking: list[int]) -> int:
-        wanted = pa.array(lacking, pa.int64()).cast(found.rows["ts"].type)
-        rows = found.rows.filter(pc.is_in(found.rows["ts"], wanted))
-        hour = str(window.end_ms // HOUR_MS)
-        key = sha256("\0".join(("live", "metrics", EXCHANGE, self._shard, symbol, hour)).encode()).hexdigest()[:16]
+    def _store(self, window: Window, found: Sequence[ParsedRows], lacking: Mapping[str, Sequence[int]]) -> int:
+        wanted = {(symbol, at) for symbol, opens in lacking.items() for at in opens}
+        rows = pa.concat_tables([each.rows for each in found])
+        keys = zip(rows["symbol"].to_pylist(), millis_of(rows["ts"]).tolist(), strict=True)
+        rows = rows.filter(pa.array([key in wanted for key in keys], pa.bool_()))
         refused = [
-            RefusedRow(EXCHANGE, symbol, "", each.ts, each.reason, each.raw, dataset=str(Dataset.METRICS))
-            for each in found.rejected
-            if each.reason != "duplicate"
+            RefusedRow(EXCHANGE, row.symbol, "", row.ts, row.reason, row.raw, dataset=str(Dataset.METRICS))
+            for each in found
+            for row in each.rejected
+            if row.reason != "duplicate"
         ]
         if not rows.num_rows and not refused:
             return 0
+        hour = str(window.end_ms // HOUR_MS)
+        key = sha256("\0".join(("live", "metrics", EXCHANGE, self._shard, hour)).encode()).hexdigest()[:16]
         draft = Draft(
             batch_key=key,
             exchange=EXCHANGE,

@@ -129,13 +129,13 @@ async def test_history_is_the_exchanges_own_and_what_comes_after_it_finds_nothin
     now_ms = exchange.rest.clock.now_ms()
     end_ms = (now_ms - 900_000) // STEP_MS * STEP_MS
     window = Window(end_ms - 3_600_000, end_ms)
-    assert await made.bring(exchange.rest, bitcoin) == 12
+    assert await made.bring(exchange.rest, [bitcoin]) == 12
     stored = read_rows(db, Dataset.METRICS, "binance", [UM[0]], window)
     truth = await fetch_metrics(exchange.rest, bitcoin.raw_symbol, UM[0], window)
     assert stored.equals(truth.rows)
     assert stored["top_account_ratio"].null_count == 0
     requests = exchange.live.stats()["um"]["requests"]["openInterestHist"]
-    assert await made.bring(exchange.rest, bitcoin) == 0  # nothing is lacking: nothing is asked
+    assert await made.bring(exchange.rest, [bitcoin]) == 0  # nothing is lacking: nothing is asked
     assert exchange.live.stats()["um"]["requests"]["openInterestHist"] == requests
     draft = Draft("0" * 16, "binance", Market.UM, window, Scope.of([(UM[0], "")]), True, "0" * 64, "futures_metrics")
     outcome = load_rows(db, SHAPES[Dataset.METRICS], truth.rows, draft)

@@ -14,6 +14,7 @@ from gapless.domain.schema import Source
 from gapless.storage.mysql import MySql
 from streamer.bars.settings import BarSettings
 from streamer.continuity.settings import ContinuitySettings
+from streamer.derivatives.settings import DerivativeSettings
 from streamer.operations.settings import OperationsSettings
 from tests.fixtures.live import live_in_loop
 from tests.streamer.bars.making import rows_of
@@ -24,6 +25,7 @@ OPTIONS = msgspec.structs.replace(
     operations=OperationsSettings(status_s=0.2, stop_s=8.0, clock_s=0.3),
     continuity=ContinuitySettings(bar_grace_ms=1_000),
     bars=BarSettings(batch_s=0.1, patrol_first_s=0.5, patrol_s=0.5, patrol_grace_s=5.0, patrol_longest_s=300.0),
+    derivatives=DerivativeSettings(history_s=1.0),
 )
 CHANNELS = (Kind.KLINES, Kind.MARK_PRICE, Kind.LIQUIDATIONS)
 
