@@ -353,3 +353,16 @@ async def test_who_brings_many_bars_waits_until_the_newest_have_gone(mariadb_dat
     async with at_work(sink):
         await asyncio.wait_for(waiting, 10)
     assert len(minutes(mariadb_database)) == 3
+
+
+async def test_what_rest_gave_waits_for_room_and_pushes_nothing_out(mariadb_database: MySql, tmp_path: Path) -> None:
+    told = Told()
+    sink = sink_of(mariadb_database, tmp_path, told, WHOLE(QUICK, batch_rows=4, memory_rows=8))
+    async with at_work(sink):
+        bars = [_bar(number, source=Source.REST) for number in range(60)]
+        saving = [asyncio.create_task(sink.save(bars[at : at + 3])) for at in range(0, 60, 3)]
+        take(sink, 60)
+        await asyncio.wait_for(asyncio.gather(*saving), 20)
+        assert await sink.drain(10)
+    assert rows_of(mariadb_database, "SELECT COUNT(*) FROM ohlcv") == [(61,)]
+    assert (told.gaps, sink.state().shed) == ([], 0)
