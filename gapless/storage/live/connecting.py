@@ -7,7 +7,7 @@ import os
 import ssl
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import hiredis
 from redis.connection import SSLConnection, UnixDomainSocketConnection, parse_url
@@ -59,9 +59,8 @@ class Wire(asyncio.Protocol):
         self._descriptor = -1
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)  # noqa: S101 - a stream's transport is one
-        self.transport = transport
-        transport.set_write_buffer_limits(high=1 << 20, low=1 << 18)
+        self.transport = stream = cast("asyncio.Transport", transport)
+        stream.set_write_buffer_limits(high=1 << 20, low=1 << 18)
 
     def data_received(self, data: bytes) -> None:
         if self._receive is not None:
