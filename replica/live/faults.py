@@ -119,10 +119,13 @@ def skewed(data: bytes, by_ms: int) -> bytes:
 
 
 def spoilt(data: bytes, wrong: Wrong) -> bytes:
-    """A payload with fields taken out, set or added, or what is none at all."""
+    """A payload with fields taken out, set or added, or what is none at all; that stays as it is."""
     if wrong.garbage:
         return (_GARBAGE if wrong.garbage is True else wrong.garbage).encode()
-    value = msgspec.json.decode(data)
+    try:
+        value = msgspec.json.decode(data)
+    except msgspec.DecodeError:
+        return data  # another rule made it garbage
     for path in [] if wrong.remove is None else listed(wrong.remove):
         _put(value, path.split("."), None, remove=True)
     for path, new in wrong.set.items():
