@@ -8,6 +8,7 @@ import time
 from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -225,6 +226,26 @@ async def settle(run: Running, symbols: Iterable[str] = RAW, timeout_s: float = 
         account_trades(run, symbol)
     account_streams(run)
     await true_books(run, symbols, timeout_s)
+
+
+async def heard_again(run: Running, timeout_s: float = 40.0) -> None:
+    """Trades made from now on are written: a loss at the very end would show by nothing that follows."""
+
+    def newest() -> dict[str, int]:
+        tails: dict[str, int] = {}
+        for symbol in RAW:
+            rows: Any = run.redis.xrevrange(stream_key(Kind.TRADES, "binance", symbol), count=1)
+            tails[symbol] = int(rows[0][1][b"i"]) if rows else -1
+        return tails
+
+    def are_passed(marks: dict[str, int]) -> bool:
+        found = newest()
+        return all(found[symbol] > mark for symbol, mark in marks.items())
+
+    for _ in range(2):
+        streams = run.live.sent()["streams"]
+        marks = {s: int(streams[market][f"{raw.lower()}@aggTrade"]["last_id"]) for s, (market, raw) in RAW.items()}
+        await run.until(partial(are_passed, marks), "new trades", timeout_s)
 
 
 def snapshots_asked(live: LiveReplica) -> int:

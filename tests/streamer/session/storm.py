@@ -24,7 +24,7 @@ from redis import Redis
 from gapless.stack.redis import PrivateRedis
 from tests.fixtures.live import START, LiveReplica, live_in_loop
 from tests.fixtures.redis import OwnRedis, free_port
-from tests.streamer.session.running import QUICK, RAW, Running, free_of_limits, running, settle
+from tests.streamer.session.running import QUICK, RAW, Running, free_of_limits, heard_again, running, settle
 
 Rule = dict[str, Any]
 _LONGEST_S = 0.9
@@ -125,27 +125,13 @@ async def storm(seed: int, redis_url: str, var_dir: Path, *, blows: int = 6, tra
 
 
 async def _calm(live: LiveReplica, run: Running) -> None:
-    """No more faults, and everybody is heard again: a loss at the very end would show by nothing that follows."""
+    """No more faults, and everybody is heard again."""
     live.faults()
     live.rest_faults()
     live.cut_network(0)
     live.activity(snapshot_lag_ms=0)
-
-    def heard() -> dict[str, int]:
-        streams = live.sent()["streams"]
-        return {s: int(streams[market][f"{raw.lower()}@aggTrade"]["last_id"]) for s, (market, raw) in RAW.items()}
-
-    def written() -> dict[str, int]:
-        tails: dict[str, int] = {}
-        for symbol in RAW:
-            rows: Any = run.redis.xrevrange(f"md.trades.binance.{symbol}", count=1)
-            tails[symbol] = int(rows[0][1][b"i"]) if rows else -1
-        return tails
-
     await asyncio.sleep(_LONGEST_S)  # stalls and announced ends last so long, and nothing shows when they are over
-    for _ in range(2):  # what was written last was made after the calm: all lanes speak
-        marks = heard()
-        await run.until(lambda marks=marks: all(written()[s] > mark for s, mark in marks.items()), "new trades", 40)  # type: ignore[misc]
+    await heard_again(run)
     await run.until(lambda: run.books_live(len(RAW)), "live books again", 40)
 
 

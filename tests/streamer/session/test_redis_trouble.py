@@ -19,7 +19,7 @@ from streamer.operations.settings_file import StreamerSettings
 from streamer.outlet.settings import OutletSettings
 from tests.fixtures.live import START, live_in_loop
 from tests.fixtures.redis import OwnRedis
-from tests.streamer.session.running import QUICK, RAW, Running, gaps, identities, running, settle
+from tests.streamer.session.running import QUICK, RAW, Running, gaps, heard_again, identities, running, settle
 
 SMALL = msgspec.structs.replace(QUICK, outlet=OutletSettings(memory_bytes=150_000))
 BTC = "BTC/USDT:USDT"
@@ -36,17 +36,6 @@ async def working(own: OwnRedis, var_dir: Path, options: StreamerSettings = QUIC
             yield run
 
 
-async def back_at_work(run: Running) -> None:
-    """New trades are written, and nothing waits."""
-    for symbol in RAW:
-        market, raw = RAW[symbol]
-        mark = int(run.live.stream_sent(market, f"{raw.lower()}@aggTrade")["last_id"])
-        await run.until(
-            lambda symbol=symbol, mark=mark: [*map(int, identities(run.redis, Kind.TRADES, symbol)), 0][-2:-1] > [mark],  # type: ignore[misc]
-            f"new trades of {symbol}",
-        )
-
-
 def lost_of_redis(run: Running) -> set[str]:
     return {gap.reason for gap in gaps(run.redis)} - {"started"}
 
@@ -59,7 +48,7 @@ async def test_a_redis_that_is_killed_and_started_again_has_every_trade_once_and
             await asyncio.to_thread(own_redis.kill)
             await asyncio.sleep(0.5)
             await asyncio.to_thread(own_redis.start)
-            await back_at_work(run)
+            await heard_again(run)
         await settle(run)
         assert "redis" in lost_of_redis(run)
         assert run.redis.exists(*(f"book.top.binance.{symbol}" for symbol in RAW)) == 3
@@ -72,7 +61,7 @@ async def test_a_redis_that_forgot_everything_is_told_as_restarted(own_redis: Ow
         await asyncio.to_thread(own_redis.kill)
         shutil.rmtree(own_redis.server.data_dir / "appendonlydir")
         await asyncio.to_thread(own_redis.start)
-        await back_at_work(run)
+        await heard_again(run)
         await settle(run)
         restarted = [gap for gap in gaps(run.redis) if gap.reason == "restarted"]
         assert {gap.symbol for gap in restarted if gap.kind is Kind.TRADES} == set(RAW)
@@ -95,7 +84,7 @@ async def test_a_redis_that_stands_still_for_seconds_loses_nothing(own_redis: Ow
                 await asyncio.sleep(still_s)
             finally:
                 process.send_signal(signal.SIGCONT)
-            await back_at_work(run)
+            await heard_again(run)
         await settle(run)
         status = run.status()
         assert status is not None
@@ -109,7 +98,7 @@ async def test_a_redis_without_memory_gets_everything_when_it_has_some(own_redis
         await asyncio.sleep(1.5)
         assert {symbol: len(identities(run.redis, Kind.TRADES, symbol)) for symbol in RAW} == before
         run.redis.config_set("maxmemory", "0")
-        await back_at_work(run)
+        await heard_again(run)
         await settle(run)
 
 
@@ -120,7 +109,7 @@ async def test_what_redis_does_not_take_goes_to_disk_and_then_to_redis(own_redis
         await asyncio.sleep(0.5)
         await asyncio.to_thread(own_redis.start)
         await run.until(lambda: any("spool is empty" in said for said in run.said), "an empty spool")
-        await back_at_work(run)
+        await heard_again(run)
         await settle(run)
         assert "shed" in lost_of_redis(run), "diffs had no room"
 
@@ -141,7 +130,7 @@ async def test_with_redis_away_and_the_disk_full_it_says_so_and_goes_on_when_bot
         await asyncio.sleep(1.5)
         monkeypatch.setattr("streamer.outlet.spool.os.pwrite", written)
         await asyncio.to_thread(own_redis.start)
-        await back_at_work(run)
+        await heard_again(run)
         await settle(run, timeout_s=30)
         shed = [gap for gap in gaps(run.redis) if gap.reason == "shed" and gap.kind is Kind.TRADES]
         assert shed, "trades had no room, and it was told"

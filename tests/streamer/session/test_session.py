@@ -8,7 +8,7 @@ from pathlib import Path
 
 from gapless.domain.live import Kind
 from tests.fixtures.live import START, live_in_loop
-from tests.streamer.session.running import gaps, identities, lost_trades, running, settle
+from tests.streamer.session.running import gaps, heard_again, identities, lost_trades, running, settle
 
 
 async def test_what_the_exchange_sends_is_written_once_and_books_are_the_oracles(
@@ -45,6 +45,7 @@ async def test_drops_doubles_disorder_and_cuts_leave_nothing_missing_and_nothing
             live.faults()
             await asyncio.sleep(1.0)
             live.cut(how="half_open")
+            await heard_again(run)
             await run.until(lambda: run.books_live(3), "three live books again", 30)
             await run.until(lambda: not lost_trades(run.redis, "BTC/USDT:USDT"), "holes that are filled")
             await settle(run)
