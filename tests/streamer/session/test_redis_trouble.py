@@ -148,3 +148,24 @@ async def test_what_a_dead_streamer_said_last_expires(own_redis: OwnRedis, tmp_p
         }  # asked for every five minutes, it stays for longer
         assert len(left_ms) > 3 * len(RAW)
         assert {key: left for key, left in left_ms.items() if not 0 < int(left) <= 15_000} == {}
+
+
+async def test_a_stop_while_redis_is_away_keeps_on_disk_what_the_next_start_brings(
+    own_redis: OwnRedis, tmp_path: Path
+) -> None:
+    options = msgspec.structs.replace(QUICK, operations=msgspec.structs.replace(QUICK.operations, stop_s=2.0))
+    async with live_in_loop("--generate", "7", "--start", START) as live:
+        live.activity(trades_per_s=100)
+        async with running(live, own_redis.url, tmp_path, options=options) as run:
+            await run.until(lambda: run.books_live(3), "three live books")
+            await asyncio.to_thread(own_redis.kill)
+            await asyncio.sleep(0.5)
+            assert await run.stop() == 1
+            assert any("are on disk" in said for said in run.said)
+        await asyncio.to_thread(own_redis.start)
+        async with running(live, own_redis.url, tmp_path) as run:
+            await run.until(lambda: run.books_live(3), "three live books")
+            await heard_again(run)
+            await settle(run)
+            reasons = [gap.reason for gap in gaps(run.redis) if gap.symbol == BTC and gap.kind is Kind.TRADES]
+            assert reasons.index("stopped") < len(reasons) - 1 - reasons[::-1].index("started")
