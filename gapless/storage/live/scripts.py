@@ -71,3 +71,59 @@ for _, group in ipairs(redis.call('XINFO', 'GROUPS', KEYS[1])) do
 end
 return 0
 """
+
+ACKNOWLEDGE = """
+-- Entries are done with. What the group was handed out is counted again in the same step: Redis below 8 does not write
+-- that count to its log with a read (redis/redis#12898), only with XGROUP SETID, and would come back without it.
+redis.call('XACK', KEYS[1], unpack(ARGV))
+for _, group in ipairs(redis.call('XINFO', 'GROUPS', KEYS[1])) do
+  if group[2] == ARGV[1] then
+    local delivered, read
+    for i = 1, #group, 2 do
+      if group[i] == 'last-delivered-id' then delivered = group[i + 1] end
+      if group[i] == 'entries-read' then read = group[i + 1] end
+    end
+    if delivered and read then redis.call('XGROUP', 'SETID', KEYS[1], ARGV[1], delivered, 'ENTRIESREAD', read) end
+  end
+end
+return 1
+"""
+
+RECOUNT = """
+-- For a new connection: if Redis was started anew since the last one, each group's count is as of its last
+-- acknowledgement. What it was handed after that is pending; more than was ever added up to there it cannot be.
+-- The first time of all the counts are right, and are written down as they are.
+local run = string.match(redis.call('INFO', 'server'), 'run_id:(%w+)')
+local before = redis.call('GET', KEYS[1])
+if before == run then return 0 end
+redis.call('SET', KEYS[1], run)
+for _, key in ipairs(redis.call('KEYS', 'md.*')) do
+  if redis.call('TYPE', key).ok == 'stream' then
+    local added, delivered, read, pending
+    local info = redis.call('XINFO', 'STREAM', key)
+    for i = 1, #info, 2 do
+      if info[i] == 'entries-added' then added = info[i + 1] end
+    end
+    for _, group in ipairs(redis.call('XINFO', 'GROUPS', key)) do
+      if group[2] == ARGV[1] then
+        for i = 1, #group, 2 do
+          if group[i] == 'last-delivered-id' then delivered = group[i + 1] end
+          if group[i] == 'entries-read' then read = group[i + 1] end
+          if group[i] == 'pending' then pending = group[i + 1] end
+        end
+      end
+    end
+    if delivered and read then
+      local after, ahead = '(' .. delivered, 0
+      repeat
+        local some = redis.call('XRANGE', key, after, '+', 'COUNT', 1000)
+        ahead = ahead + #some
+        if #some > 0 then after = '(' .. some[#some][1] end
+      until #some < 1000
+      local counted = before and math.max(read, math.min(read + pending, added - ahead)) or read
+      redis.call('XGROUP', 'SETID', key, ARGV[1], delivered, 'ENTRIESREAD', counted)
+    end
+  end
+end
+return 1
+"""

@@ -25,9 +25,11 @@ from redis.retry import Retry
 
 from gapless.domain.live import GAPS_KEY, GapEvent, gap_fields
 from gapless.errors import ConfigError, StorageError
-from gapless.storage.live.scripts import COUNT_PASSED, ENSURE, LOOK
+from gapless.storage.live.scripts import ACKNOWLEDGE, COUNT_PASSED, ENSURE, LOOK, RECOUNT
 
 GROUP = "archive"
+RUN_KEY = "archive.redis_run"
+"""Which run of Redis the groups' counts are right for."""
 GAPS_KEPT = 10_000
 """About how many events `md.gaps` holds."""
 
@@ -130,6 +132,7 @@ class LiveStreams:
         self._redis: Any = client
         self._consumer = consumer
         self._group = group
+        self._acknowledge_script = client.register_script(ACKNOWLEDGE)
         self._ensure_script = client.register_script(ENSURE)
         self._look_script = client.register_script(LOOK)
         self._pass_script = client.register_script(COUNT_PASSED)
@@ -223,7 +226,7 @@ class LiveStreams:
                 _add(pipe, gap)
             for key, each in ids.items():
                 for some in _chunks(each, _IDS_AN_ACK):
-                    pipe.execute_command("XACK", key, self._group, *some)
+                    self._acknowledge_script(keys=[key], args=[self._group, *some], client=pipe)
             pipe.execute()
 
     def look(self, keys: Sequence[str]) -> list[StreamState]:
@@ -288,12 +291,23 @@ class LiveStreams:
 def open_streams(url: str, consumer: str, *, timeout_s: float = _TIMEOUT_S) -> LiveStreams:
     """A consumer of the Redis at `url`. Nothing is asked of the server yet."""
     client = Redis.from_url(
-        url, socket_timeout=timeout_s, socket_connect_timeout=timeout_s, retry=Retry(NoBackoff(), 1), protocol=2
+        url,
+        socket_timeout=timeout_s,
+        socket_connect_timeout=timeout_s,
+        retry=Retry(NoBackoff(), 1),
+        protocol=2,
+        redis_connect_func=_recount,  # first of all: a restart of Redis may else go unnoticed
     )
     # Answers of the hot commands are taken as they come: the client's own shaping of them costs more than the read.
     for name in ("XREADGROUP", "XAUTOCLAIM"):
         client.response_callbacks.pop(name, None)
     return LiveStreams(client, consumer)
+
+
+def _recount(connection: Any) -> None:
+    connection.on_connect()
+    connection.send_command("EVAL", RECOUNT, 1, RUN_KEY, GROUP)
+    connection.read_response()
 
 
 def _add(pipe: Any, gap: GapEvent) -> None:

@@ -349,6 +349,40 @@ def test_a_redis_that_dies_is_waited_for(own_redis: OwnRedis, tmp_path: Path) ->
     assert set(archive.held()) >= set(named(range(10, 20)))
 
 
+@pytest.mark.parametrize("goes_on", [True, False])
+def test_a_redis_that_comes_back_with_all_it_had_lost_nothing(
+    own_redis: OwnRedis, tmp_path: Path, goes_on: bool
+) -> None:
+    writer, archive = Writer(own_redis.url), Archive(own_redis.url, tmp_path / "spool")
+    taker = archive.taker()
+    writer.write(range(500))
+    taker.once()
+    # Trimmed unread, and told; then some that are read and not acknowledged when both die.
+    writer.write(range(500, 520))
+    writer.redis.xtrim(KEY, maxlen=5, approximate=False)
+    archive.look(taker)
+    writer.write(range(520, 560))
+    if not goes_on:
+        assert len(open_streams(own_redis.url, "one").read_new([KEY], 30)[0].entries) == 30
+    told = len(gaps(writer))
+    assert told == 1
+
+    own_redis.kill()
+    own_redis.start()
+    writer.write(range(560, 570))
+    again = taker if goes_on else archive.taker()
+    for _ in range(4):
+        archive.look(again)
+    assert len(gaps(writer)) == told
+    assert archive.held() == named(range(500)) + named(range(515, 570))
+    # And what is lost from now on is counted to the entry.
+    writer.write(range(570, 580))
+    writer.redis.xtrim(KEY, maxlen=3, approximate=False)
+    archive.look(again)
+    archive.look(again)
+    assert [gap.count for gap in gaps(writer)[told:]] == [7]
+
+
 @pytest.mark.parametrize("call", ["write", "fsync"])
 def test_a_full_disk_acknowledges_nothing_and_goes_on_when_there_is_room(
     writer: Writer, archive: Archive, monkeypatch: pytest.MonkeyPatch, call: str
