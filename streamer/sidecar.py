@@ -33,7 +33,7 @@ class Sidecar:
     """A running session: who hears the connections, and who ticks.
 
     Attributes:
-        sides: by market. gaps: events told since the start, by reason. silent: streams that ought to speak and do not.
+        sides: by market. gaps: events told since the start, by reason.
         ending: whether connections are closed because all is to end.
     """
 
@@ -45,7 +45,7 @@ class Sidecar:
         self.sides: dict[Market, MarketSide] = {}
         self.gaps: Counter[str] = Counter()
         self.ending = False
-        self.silent: set[tuple[Market, str]] = set()
+        self._silent: dict[tuple[Market, str], int] = {}
         self.boundaries = Boundaries(options.continuity, self.tell)
         self.specs: dict[tuple[Market, str], StreamSpec] = {}
         self._shed: list[tuple[str, int, int]] = []
@@ -70,7 +70,7 @@ class Sidecar:
         self._tails, self._told = tails.entries, tails.gaps
         for spec in gone:
             self.sides[spec.market].close(spec)
-            self.silent.discard((spec.market, spec.name))
+            self._silent.pop((spec.market, spec.name), None)
         self.boundaries.stopped(gone, self.now())
         self.boundaries.started(new, self.now())
         self.specs = wanted
@@ -86,7 +86,7 @@ class Sidecar:
         self.boundaries.opened(specs, now)
         for spec in specs:
             self._carriers[spec.market, spec.name] += 1
-            self.silent.discard((spec.market, spec.name))
+            self._silent.pop((spec.market, spec.name), None)
             if (channel := self._channel(spec)) is not None:
                 channel.carried(now.ns)
 
@@ -106,8 +106,12 @@ class Sidecar:
             channel.dropped(now.ns)
 
     def on_silent(self, spec: StreamSpec, silent_s: float) -> None:
-        self.silent.add((spec.market, spec.name))
+        self._silent[spec.market, spec.name] = time.time_ns()
         self.boundaries.silent(spec, silent_s, self.now())
+
+    def is_silent(self, spec: StreamSpec, last_ns: int) -> bool:
+        """Whether a stream ought to speak and does not. `last_ns`: when it last did, UTC ns."""
+        return last_ns < self._silent.get((spec.market, spec.name), 0)
 
     def on_unread(self, payload: bytes) -> None:
         self.refusals.take(None, payload, "frame: of no stream that is wanted, and no answer")

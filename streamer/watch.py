@@ -160,7 +160,7 @@ class Watch:
         for side in self._sidecar.sides.values():
             exchange_ms = now_ms - side.desk.offset_ms
             for name, channel in side.channels.items():
-                messages, _ = connections.stream_seen(name, side.market)
+                messages, last_ns = connections.stream_seen(name, side.market)
                 counted = self._count((side.market, name), messages, now_s, channel)
                 spec = channel.spec
                 yield StreamStatus(
@@ -177,7 +177,7 @@ class Watch:
                     ),
                     duplicates=_duplicates(channel),
                     refused=channel.refused,
-                    silent=(side.market, name) in self._sidecar.silent,
+                    silent=self._sidecar.is_silent(spec, last_ns),
                     **_holes(side, channel),
                 )
 

@@ -2,8 +2,8 @@
 
 Ids run on without a hole. Their times lie on **stretches**: from a first id and a moment on, one trade every so many
 microseconds, each at a random point of its own share. Before the instrument was first asked for lies the nominal
-stretch, one trade every five milliseconds since 2020; so the first live id is a function of time, and a replica that
-is started again goes on above the ids it gave before, as long as it was asked for less than 200 trades a second.
+stretch, five trades a second since 2020; so the first live id is a function of time, and a replica that is started
+again goes on above the ids it gave before, as long as it was asked for no more than that, which is the usual pace.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import NamedTuple
 from replica.live.path import PricePath, mix
 
 EPOCH_MS = 1_577_836_800_000  # 2020-01-01
-NOMINAL_US = 5_000
+NOMINAL_US = 200_000
 FILLS = 2
 """Fills in each aggregate trade; their ids are contiguous too."""
 

@@ -153,7 +153,8 @@ def _said(trouble: _Trouble) -> str:
         parts.append(f"replaced{many} while another connection ran")
     if trouble.silences:
         parts.append(f"silent {trouble.silences} times" if trouble.silences > 1 else "silent")
-    return ", ".join(parts) + (f": {trouble.why}" if trouble.why else "")
+    why = "" if trouble.why == "cut" else trouble.why
+    return ", ".join(parts) + (f": {why}" if why else "")
 
 
 def _keys(fed: Iterable[Fed]) -> Iterator[_Key]:

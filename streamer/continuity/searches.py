@@ -163,7 +163,9 @@ class Searches(Generic[T]):
             of.searches.append(search)
             self.tally.opened += 1
             self.tally.missing += search.count
-            self._event(of, search.reason, search, search.count, now, False, pieces(search.holes))
+            self._event(
+                of, search.reason, search, search.count, now, False, pieces(search.holes) or "searched for by REST"
+            )
             self._bound(search)
         return found
 

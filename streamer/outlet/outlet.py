@@ -103,6 +103,7 @@ class Outlet:
         out = OutStream(kind, exchange, symbol)
         known = self._streams.setdefault(out.key, out)
         if known is out:
+            out.ages = self.settings.bound(kind).minutes > 0
             self._pipe.register(out)
             self._trims.add(out)
         return known

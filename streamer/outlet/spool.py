@@ -91,7 +91,10 @@ class Spool:
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             self._find()
         except BlockingIOError:
-            raise StorageError(f"{folder}: another streamer of this shard is running here") from None
+            raise StorageError(
+                f"{folder}: another streamer of this shard is running here, most likely the service, which follows"
+                " include/symbols.yaml; stop it, or take another --shard"
+            ) from None
         except OSError as error:
             raise StorageError(f"{folder}: the spool cannot be used: {error.strerror or error}") from None
 

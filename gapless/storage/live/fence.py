@@ -102,6 +102,8 @@ def plan_losses(
             continue
         tail = tails.get(target, ())
         there = frozenset(tail)
+        if target.ages and not there and not ours:
+            continue  # nothing was written lately, and what was before has gone by its age
         gone = tuple(identity for identity in ours if identity not in there)
         known = {target.last, *ours, *newer.get(target, ())}
         reaches_back = bool(there) and (not known.isdisjoint(tail) if target.shared else tail[-1] in known)

@@ -32,6 +32,7 @@ class Target:
         prefix: the command up to the event time, see `ENTRY`.
         may_be_late: whether an entry that later ones have overtaken is still worth its place behind them.
         shared: whether others write to it too.
+        ages: whether entries are removed by their age, so that it may be empty though nothing was lost.
         identify: the identity of an entry by its fields, as it was given to `RedisPipe.send`.
         newest: the identity of the entry that was given last; empty: none was, or Redis did not take it.
         last: the identity of the last entry before those that are remembered as acknowledged lately, as of the last
@@ -39,7 +40,7 @@ class Target:
         refused: how many entries Redis will never take (the key holds something else, no permission).
     """
 
-    __slots__ = ("identify", "key", "last", "may_be_late", "newest", "prefix", "refused", "shared")
+    __slots__ = ("ages", "identify", "key", "last", "may_be_late", "newest", "prefix", "refused", "shared")
 
     def __init__(
         self,
@@ -53,6 +54,7 @@ class Target:
         self.prefix = b"*11\r\n$4\r\nXADD\r\n$%d\r\n%b\r\n$1\r\n*\r\n$1\r\ne\r\n$13\r\n" % (len(self.key), self.key)
         self.may_be_late = may_be_late
         self.shared = shared
+        self.ages = False
         self.identify = identify or _field_i
         self.newest = self.last = b""
         self.refused = 0

@@ -124,7 +124,7 @@ def test_perpetuals_trades_are_kept_for_48_hours() -> None:
     newest = desk.get("/fapi/v1/aggTrades", symbol="BTCUSDT", limit=1)[0]
     edge_ms = desk.clock.now_ms() - 48 * HOUR_MS
     page = desk.get("/fapi/v1/aggTrades", symbol="BTCUSDT", fromId=1, limit=3)
-    assert edge_ms <= page[0]["T"] < edge_ms + 10
+    assert edge_ms <= page[0]["T"] < edge_ms + 400
     assert page[0]["a"] < newest["a"]
     kept = desk.get("/fapi/v1/aggTrades", symbol="BTCUSDT", fromId=page[1]["a"], limit=1)
     assert kept == page[1:2]
@@ -132,7 +132,7 @@ def test_perpetuals_trades_are_kept_for_48_hours() -> None:
     assert desk.get("/fapi/v1/aggTrades", symbol="BTCUSDT", fromId=page[1]["a"], limit=1)[0]["a"] > page[1]["a"]
     old_ms = edge_ms - HOUR_MS
     assert desk.get("/fapi/v1/aggTrades", symbol="BTCUSDT", startTime=old_ms, endTime=old_ms + 60_000) == []
-    assert desk.get("/api/v3/aggTrades", symbol="BTCUSDT", startTime=old_ms, limit=1)[0]["T"] - old_ms < 10
+    assert desk.get("/api/v3/aggTrades", symbol="BTCUSDT", startTime=old_ms, limit=1)[0]["T"] - old_ms < 400
 
 
 def test_open_interest_is_that_of_its_history() -> None:

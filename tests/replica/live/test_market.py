@@ -235,10 +235,10 @@ def test_what_stands_still_says_nothing_and_a_moved_clock_makes_things_happen() 
 
 
 def test_a_replica_started_again_goes_on_above_its_ids() -> None:
-    first = Scene(trades_per_s=100)
+    first = Scene(trades_per_s=5)
     first.watch(Market.UM, "btcusdt@aggTrade", "btcusdt@depth@100ms")
     before = first.run(20_000)
-    again = Scene(first.now_ms, trades_per_s=100)
+    again = Scene(first.now_ms, trades_per_s=5)
     again.watch(Market.UM, "btcusdt@aggTrade", "btcusdt@depth@100ms")
     after = again.run(1000)
     for kind in ("trades", "depth"):
