@@ -248,6 +248,17 @@ async def heard_again(run: Running, timeout_s: float = 40.0) -> None:
         await run.until(partial(are_passed, marks), "new trades", timeout_s)
 
 
+async def books_stay_live(run: Running, for_ms: int = 800) -> None:
+    """All books are live in a status that is later than the patience with a hole: none is about to be given up."""
+    mark_ms = time.time_ns() // 1_000_000 + for_ms
+
+    def are_live() -> bool:
+        status = run.status()
+        return status is not None and status.at_ms > mark_ms and run.books_live(len(RAW))
+
+    await run.until(are_live, "books that stay live", 40)
+
+
 def snapshots_asked(live: LiveReplica) -> int:
     """How many snapshots REST gave so far, on all markets."""
     return sum(int(live.stats().get(market, {}).get("requests", {}).get("depth", 0)) for market in ("spot", "um"))

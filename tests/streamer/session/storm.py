@@ -24,7 +24,16 @@ from redis import Redis
 from gapless.stack.redis import PrivateRedis
 from tests.fixtures.live import START, LiveReplica, live_in_loop
 from tests.fixtures.redis import OwnRedis, free_port
-from tests.streamer.session.running import QUICK, RAW, Running, free_of_limits, heard_again, running, settle
+from tests.streamer.session.running import (
+    QUICK,
+    RAW,
+    Running,
+    books_stay_live,
+    free_of_limits,
+    heard_again,
+    running,
+    settle,
+)
 
 Rule = dict[str, Any]
 _LONGEST_S = 0.9
@@ -132,7 +141,7 @@ async def _calm(live: LiveReplica, run: Running) -> None:
     live.activity(snapshot_lag_ms=0)
     await asyncio.sleep(_LONGEST_S)  # stalls and announced ends last so long, and nothing shows when they are over
     await heard_again(run)
-    await run.until(lambda: run.books_live(len(RAW)), "live books again", 40)
+    await books_stay_live(run)
 
 
 async def _soak(seeds: Sequence[int], blows: int, transport: str | None) -> int:

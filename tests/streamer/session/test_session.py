@@ -8,7 +8,7 @@ from pathlib import Path
 
 from gapless.domain.live import Kind
 from tests.fixtures.live import START, live_in_loop
-from tests.streamer.session.running import gaps, heard_again, identities, lost_trades, running, settle
+from tests.streamer.session.running import books_stay_live, gaps, heard_again, identities, lost_trades, running, settle
 
 
 async def test_what_the_exchange_sends_is_written_once_and_books_are_the_oracles(
@@ -46,7 +46,7 @@ async def test_drops_doubles_disorder_and_cuts_leave_nothing_missing_and_nothing
             await asyncio.sleep(1.0)
             live.cut(how="half_open")
             await heard_again(run)
-            await run.until(lambda: run.books_live(3), "three live books again", 30)
+            await books_stay_live(run)
             await run.until(lambda: not lost_trades(run.redis, "BTC/USDT:USDT"), "holes that are filled")
             await settle(run)
             assert all(applied["applied"] for applied in live.fault_counts())
