@@ -6,7 +6,6 @@ import asyncio
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from functools import partial
 
 import msgspec
 
@@ -14,7 +13,7 @@ from gapless.domain.instrument import Market
 from gapless.domain.interval import Interval
 from gapless.domain.live import Entry, GapEvent, GapReason, Kind, book_key, stream_key
 from gapless.errors import GaplessError
-from gapless.exchanges.binance.live_rest import Snapshot, agg_trades, quote_volumes
+from gapless.exchanges.binance.live_rest import RestTrade, Snapshot, agg_trades, quote_volumes, trades_weight
 from gapless.exchanges.binance.rest import BinanceRest
 from gapless.exchanges.binance.streams.messages import ForceOrder, Kline
 from gapless.exchanges.binance.streams.names import StreamSpec
@@ -28,6 +27,7 @@ from streamer.channels.channel import EXCHANGE, LAST_EXPIRES_MS, Channel, Desk
 from streamer.channels.depth import DepthChannel, DiffChannel
 from streamer.channels.states import BookTickerChannel, KlineChannel, LiquidationChannel, MarkPriceChannel
 from streamer.channels.trades import Trade, TradesChannel
+from streamer.continuity.allowance import Allowance
 from streamer.continuity.backfill import TradeBackfill, left_open
 from streamer.continuity.bars import BarWatch, Came, Wanted
 from streamer.continuity.moment import Moment
@@ -75,8 +75,10 @@ class MarketSide:
         self.desk = Desk(outlet, refuse)
         self.bars = BarWatch(options.continuity, tell)
         self.backfill: TradeBackfill[Trade] = TradeBackfill(
-            market, partial(agg_trades, rest), Trade, options.continuity, tell=tell, exchange_ms=self.exchange_ms
+            market, self._ask_trades, Trade, options.continuity, tell=tell, exchange_ms=self.exchange_ms
         )
+        weight = options.continuity.budget_share * rest.usable_weight
+        self._searching = Allowance(weight / trades_weight(market), time.monotonic())
         self._outlet = outlet
         self._options = options
         self._with_books = books
@@ -286,6 +288,10 @@ class MarketSide:
             if self._with_books:
                 group.create_task(self.snapshots.run())
                 group.create_task(self._rank())
+
+    async def _ask_trades(self, raw_symbol: str, first: int, limit: int) -> Sequence[tuple[RestTrade, bytes]]:
+        await asyncio.sleep(self._searching.wait_s(time.monotonic()))
+        return await agg_trades(self.rest, raw_symbol, first, limit)
 
     async def _rank(self) -> None:
         while True:

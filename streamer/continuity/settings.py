@@ -22,6 +22,8 @@ class ContinuitySettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True
     """Holes of a symbol that are open at once, at most; the oldest beyond are lost."""
     renumbered_s: float = 300.0
     """After so long of nothing but ids from before, the exchange has begun to number anew."""
+    budget_share: float = 0.5
+    """What the search for missing trades may take of the request budget, 0 to 1; snapshots and bars need the rest."""
     concurrency: int = 2
     """Requests for missing trades under way at once, of a market."""
     searches: int = 2_000

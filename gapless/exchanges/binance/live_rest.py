@@ -58,6 +58,11 @@ def depth_weight(market: Market, limit: int) -> int:
     return weights[min(bisect_left(limits, limit), len(limits) - 1)]
 
 
+def trades_weight(market: Market) -> int:
+    """What a page of trades costs."""
+    return _TRADES[market][1]
+
+
 async def depth_snapshot(rest: BinanceRest, raw_symbol: str, limit: int) -> Snapshot:
     """The best `limit` levels a side (USD-M: 5, 10, 20, 50, 100, 500 or 1000; spot: up to 5000)."""
     body = await _body(rest, _DEPTH[rest.market][0], {"symbol": raw_symbol, "limit": limit},

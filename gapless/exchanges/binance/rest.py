@@ -22,7 +22,7 @@ from gapless.exchanges.binance.paging import kline_weight
 from gapless.exchanges.binance.symbols import ExchangeInfo, parse_exchange_info
 from gapless.exchanges.binance.verdict import Act, Verdict, judge
 from gapless.exchanges.binance.wire import NoReply, Reply, Wire
-from gapless.exchanges.pacing import Pacer, Standing
+from gapless.exchanges.pacing import WEIGHT, Pacer, Standing
 
 _ENDPOINTS = {
     Market.SPOT: {"time": "publicGetTime", "exchangeInfo": "publicGetExchangeInfo", "klines": "publicGetKlines"},
@@ -122,6 +122,11 @@ class BinanceRest:
         sample = TimeSample(server_ms, reply.sent_s, reply.received_s, self._wall())
         self.clock.take(sample)
         return sample
+
+    @property
+    def usable_weight(self) -> int:
+        """Weight a minute that all our processes together may spend, as far as the exchange has said its limit."""
+        return next(pool.usable for pool in self._pacer.pools if pool.name == WEIGHT)
 
     async def standing(self) -> Standing:
         """How the budget stands that this client shares."""
