@@ -66,7 +66,7 @@ async def run_session(
             url, settings.spool_dir / "outlet" / shard, options.outlet, name=f"gapless-streamer-{shard}", say=say
         )
         stack.callback(outlet.close)
-        sidecar = Sidecar(request, options, outlet, Refusals(settings.spool_dir, say=say))
+        sidecar = Sidecar(request, options, outlet, Refusals(settings.spool_dir, say=say), say=say)
         outlet.on_trades_shed = sidecar.on_trades_shed
         rests: dict[Market, BinanceRest] = {}
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 
 from redis.asyncio import Redis
@@ -37,7 +37,15 @@ class Sidecar:
         ending: whether connections are closed because all is to end.
     """
 
-    def __init__(self, request: StreamRequest, options: StreamerSettings, outlet: Outlet, refusals: Refusals) -> None:
+    def __init__(
+        self,
+        request: StreamRequest,
+        options: StreamerSettings,
+        outlet: Outlet,
+        refusals: Refusals,
+        *,
+        say: Callable[[str], None],
+    ) -> None:
         self.request = request
         self.options = options
         self.outlet = outlet
@@ -48,6 +56,9 @@ class Sidecar:
         self._silent: dict[tuple[Market, str], int] = {}
         self.boundaries = Boundaries(options.continuity, self.tell)
         self.specs: dict[tuple[Market, str], StreamSpec] = {}
+        self._say = say
+        self._redis_answers = True
+        self._dropped: set[tuple[Market, str]] = set()
         self._shed: list[tuple[str, int, int]] = []
         self._carriers: Counter[tuple[Market, str]] = Counter()
         self._tails: Mapping[str, Sequence[Entry]] = {}
@@ -84,6 +95,10 @@ class Sidecar:
     def on_opened(self, lane: LaneView, specs: Sequence[StreamSpec]) -> None:
         now = self.now()
         self.boundaries.opened(specs, now)
+        again = {(spec.market, spec.name) for spec in specs} & self._dropped
+        if again:
+            self._dropped -= again
+            self._say(f"{lane.market}{lane.route}: {len(again)} streams come again")
         for spec in specs:
             self._carriers[spec.market, spec.name] += 1
             self._silent.pop((spec.market, spec.name), None)
@@ -104,6 +119,7 @@ class Sidecar:
             if not covered:
                 self.sides[spec.market].backfill.because(spec.symbol, "reconnect")
             channel.dropped(now.ns)
+            self._dropped.add(key)
 
     def on_silent(self, spec: StreamSpec, silent_s: float) -> None:
         self._silent[spec.market, spec.name] = time.time_ns()
@@ -137,8 +153,12 @@ class Sidecar:
         """Trades that were in order already had no room on their way out: they are brought again when there is."""
         self._shed.append((symbol, first, last))
 
-    def _bring_shed(self) -> None:
+    def _look_at_redis(self) -> None:
         state = self.outlet.state()
+        if state.connected != self._redis_answers:
+            self._redis_answers = state.connected
+            why = state.last_error or "it does not answer as fast as it is written to"
+            self._say("Redis takes entries again" if state.connected else f"entries wait: {why}")
         if not self._shed or not state.connected or state.stage or state.spooling:
             return
         shed, self._shed = self._shed, []
@@ -165,7 +185,7 @@ class Sidecar:
                     side.look()
             if turn % 20 == 0:
                 self.boundaries.look(self.now())
-                self._bring_shed()
+                self._look_at_redis()
 
     async def show_wanted(self, redis: Redis) -> None:
         """Once a second: all levels of the books that somebody asked for. Until cancelled."""
