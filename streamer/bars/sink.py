@@ -275,7 +275,9 @@ class BarSink:
             done = await self.thread.do(load_items, self._db, items, shard=self._shard, lock_wait_s=wait_s)
         except StorageError as error:
             if not self._said:
-                self._say(f"bars wait on disk: {error}")
+                self._say(
+                    f"bars and liquidations wait on disk until MySQL takes them; nothing has to be done for it: {error}"
+                )
             self._said = str(error)
             return False
         except ValidationError as error:
