@@ -50,7 +50,6 @@ class Outlet:
     Attributes:
         put: write an entry: its Stream, event time (ms), time of receipt (ns), identity (see `Kind`; not empty) and
             the exchange's JSON object. Never waits, never raises.
-        on_depth_shed: told (exchange, symbol) when a diff of that book was dropped.
         on_trades_shed: told (exchange, symbol, first id, last id) when trades were dropped.
 
     Raises:
@@ -68,7 +67,6 @@ class Outlet:
         say: Callable[[str], None] = lambda line: None,
     ) -> None:
         self.settings = settings = settings or OutletSettings()
-        self.on_depth_shed: Callable[[str, str], None] = lambda exchange, symbol: None
         self.on_trades_shed: Callable[[str, str, int, int], None] = lambda exchange, symbol, first, last: None
         self._say = say
         spool = Spool(folder, settings.spool_bytes, settings.segment_bytes)
@@ -336,7 +334,6 @@ class Outlet:
         self._overtaken[out.kind] += 1
         if out.kind is Kind.DEPTH:
             self._telling.overtaken(out, command.identity)
-            self.on_depth_shed(out.exchange, out.symbol)
 
     def on_refused(self, command: Command, error: str) -> None:
         out = command.target
@@ -348,7 +345,6 @@ class Outlet:
     def _tell_dropped_diffs(self) -> None:
         for dropped in self._backlog.news():
             self._telling.dropped_diffs(dropped)
-            self.on_depth_shed(dropped.out.exchange, dropped.out.symbol)
 
     def _tell_lost(self) -> None:
         for out, first, last in self._telling.tell_dropped():

@@ -103,9 +103,7 @@ async def test_under_a_dead_redis_memory_is_bounded_and_everything_is_accounted_
     own_redis: OwnRedis, tmp_path: Path
 ) -> None:
     own_redis.kill()
-    shed: list[tuple[str, str]] = []
     async with running(own_redis.url, tmp_path) as outlet:
-        outlet.on_depth_shed = lambda exchange, symbol: shed.append((exchange, symbol))
         outs = [outlet.stream(kind, "binance", symbol) for kind in KINDS for symbol in ("A/USDT", "B/USDT")]
         largest = 0
         for number in range(1, 2001):
@@ -130,7 +128,7 @@ async def test_under_a_dead_redis_memory_is_bounded_and_everything_is_accounted_
         assert set(state.dropped) == {"depth"}
     told = gaps(own_redis.url)
     assert sum(gap.count for gap in told if gap.reason == "shed") == state.dropped["depth"]
-    assert set(shed) == {("binance", "A/USDT"), ("binance", "B/USDT")}
+    assert {gap.symbol for gap in told if gap.kind is Kind.DEPTH and gap.reason == "shed"} == {"A/USDT", "B/USDT"}
     for out in outs:
         found = ids(own_redis.url, out)
         assert len(found) == len(set(found))
