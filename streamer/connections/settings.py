@@ -39,7 +39,7 @@ class ConnectionSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True
     """At most so long until the first new attempt, seconds; doubled for each that fails, drawn between 0 and that."""
     backoff_cap_s: Seconds = 30.0
     """The most it is doubled to, seconds."""
-    healthy_s: Seconds = 60.0
+    healthy_s: Seconds = 10.0
     """A connection that lived so long is forgiven its end, seconds."""
     failures: Count = 5
     """Errors of the sidecar's own while it reads messages, within ten minutes; one more and it stops."""
