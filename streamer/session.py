@@ -155,6 +155,7 @@ async def _work(
         sidecar.prepare(specs, await _tails(redis, new, first, say))
         stores.want(instruments)
         connections.want(specs)
+        sidecar.begun()
 
     def changed(instruments: Sequence[Instrument]) -> None:
         if changes.full():

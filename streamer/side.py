@@ -28,8 +28,9 @@ from streamer.channels.depth import DepthChannel, DiffChannel
 from streamer.channels.states import BookTickerChannel, KlineChannel, LiquidationChannel, MarkPriceChannel
 from streamer.channels.trades import Trade, TradesChannel
 from streamer.continuity.allowance import Allowance
-from streamer.continuity.backfill import TradeBackfill, left_open
+from streamer.continuity.backfill import TradeBackfill
 from streamer.continuity.bars import BarWatch, Came, Wanted
+from streamer.continuity.holes import Range
 from streamer.continuity.moment import Moment
 from streamer.operations.settings_file import StreamerSettings
 from streamer.outlet import Outlet
@@ -94,20 +95,21 @@ class MarketSide:
 
     # ---- channels --------------------------------------------------------------------------------------------------
 
-    def open(self, spec: StreamSpec, tails: Mapping[str, Sequence[Entry]], gaps: Sequence[GapEvent]) -> Channel:
+    def open(
+        self, spec: StreamSpec, tails: Mapping[str, Sequence[Entry]], open_before: Mapping[str, Sequence[Range]]
+    ) -> Channel:
         """The channel of a stream that is wanted from now on."""
         channel = self._make(spec)
         tail = tails.get(stream_key(spec.kind, EXCHANGE, spec.symbol), ())
         if isinstance(channel, TradesChannel):
             newest = max(tail, key=lambda entry: int(entry.identity), default=None)
-            open_before = left_open(gap for gap in gaps if gap.symbol == spec.symbol) if newest else {}
             self.backfill.track(
                 spec.symbol,
                 spec.raw_symbol,
                 channel.line,
                 channel.pass_on,
                 resume=(int(newest.identity), newest.event_ms) if newest else None,
-                reopen=open_before.get(spec.symbol, ()),
+                reopen=open_before.get(spec.symbol, ()) if newest else (),
             )
         else:
             channel.resume(tail)

@@ -16,7 +16,9 @@ from gapless.domain.live import Entry, GapEvent, book_key
 from gapless.exchanges.binance.streams.names import StreamSpec, stream_specs
 from streamer.channels.channel import EXCHANGE, Channel
 from streamer.connections import LaneView, Take
+from streamer.continuity.backfill import left_open
 from streamer.continuity.boundaries import Boundaries
+from streamer.continuity.holes import Range
 from streamer.continuity.moment import Moment
 from streamer.operations.request import StreamRequest
 from streamer.operations.settings_file import StreamerSettings
@@ -62,7 +64,7 @@ class Sidecar:
         self._shed: list[tuple[str, int, int]] = []
         self._carriers: Counter[tuple[Market, str]] = Counter()
         self._tails: Mapping[str, Sequence[Entry]] = {}
-        self._told: Sequence[GapEvent] = ()
+        self._open_before: Mapping[str, Sequence[Range]] = {}
 
     # ---- what is wanted ----------------------------------------------------------------------------------------------
 
@@ -78,7 +80,7 @@ class Sidecar:
         wanted = {(spec.market, spec.name): spec for spec in specs}
         gone = [spec for key, spec in self.specs.items() if key not in wanted]
         new = [spec for key, spec in wanted.items() if key not in self.specs]
-        self._tails, self._told = tails.entries, tails.gaps
+        self._tails, self._open_before = tails.entries, left_open(tails.gaps)
         for spec in gone:
             self.sides[spec.market].close(spec)
             self._silent.pop((spec.market, spec.name), None)
@@ -86,11 +88,15 @@ class Sidecar:
         self.boundaries.started(new, self.now())
         self.specs = wanted
 
+    def begun(self) -> None:
+        """All that is wanted has its channel: what was written before is needed no longer."""
+        self._tails, self._open_before = {}, {}
+
     # ---- what connections say ----------------------------------------------------------------------------------------
 
     def taker(self, spec: StreamSpec) -> Take:
         side = self.sides[spec.market]
-        return (side.channels.get(spec.name) or side.open(spec, self._tails, self._told)).take
+        return (side.channels.get(spec.name) or side.open(spec, self._tails, self._open_before)).take
 
     def on_opened(self, lane: LaneView, specs: Sequence[StreamSpec]) -> None:
         now = self.now()
