@@ -276,7 +276,7 @@ class BarSink:
         except StorageError as error:
             if not self._said:
                 self._say(
-                    f"bars and liquidations wait on disk until MySQL takes them; nothing has to be done for it: {error}"
+                    f"bars wait on disk until MySQL takes them, which is tried again and again: {error}"
                 )
             self._said = str(error)
             return False

@@ -135,7 +135,7 @@ def test_json_has_everything_and_says_what_is_wrong(redis_url: str, capsys: pyte
     found = json.loads(capsys.readouterr().out)
     assert [each["shard"] for each in found["streamers"]] == ["0/2", "1/2"]
     assert found["streamers"][1]["streams"][1]["last_id"] == "77"
-    assert found["problems"] == ["0/2: 3 trades (0.0 MB) wait on disk for Redis"]
+    assert found["problems"] == ["0/2: 3 entries (0.0 MB) wait on disk for Redis"]
     assert found["errors"] == []
 
 

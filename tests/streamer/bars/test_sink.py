@@ -207,7 +207,7 @@ async def test_while_mysql_is_away_bars_wait_on_disk_and_then_drain(
             await until(lambda: sink.state().disk == 6 and not sink.state().connected)
             assert sink.behind
             assert not await sink.drain(0.1)
-            assert "bars wait on disk: " in told.said[0]
+            assert "bars wait on disk until MySQL takes them" in told.said[0]
         finally:
             breakable.start()
         await until(lambda: sink.state().disk == 0)
