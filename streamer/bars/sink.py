@@ -275,9 +275,7 @@ class BarSink:
             done = await self.thread.do(load_items, self._db, items, shard=self._shard, lock_wait_s=wait_s)
         except StorageError as error:
             if not self._said:
-                self._say(
-                    f"bars wait on disk until MySQL takes them, which is tried again and again: {error}"
-                )
+                self._say(f"bars wait on disk until MySQL takes them, which is tried again and again: {error}")
             self._said = str(error)
             return False
         except ValidationError as error:
