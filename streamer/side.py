@@ -191,7 +191,9 @@ class MarketSide:
     def _book_became(self, channel: DepthChannel) -> None:
         """A book that stopped being true must not look alive for another second: it shows nothing until its turn."""
         sync = channel.sync
-        if sync.state is BookState.STALE:
+        if sync.state is BookState.LIVE:
+            self.snapshots.joined(channel.spec.raw_symbol)
+        elif sync.state is BookState.STALE:
             text = b'{"event_ms":%d,"received_ns":%d,"state":"stale","id":%d,"bids":[],"asks":[]}'
             id, event_ms, received_ns = sync.stands()
             key = book_key("top", EXCHANGE, channel.spec.symbol)
@@ -229,7 +231,7 @@ class MarketSide:
         return Moment(time.monotonic_ns(), time.time_ns(), self.exchange_ms())
 
     def tick(self, now_ns: int) -> None:
-        """Twenty times a second: gaps whose patience is over, books whose turn it is, newest values."""
+        """A hundred times a second: gaps whose patience is over, books whose turn it is."""
         for channel in self.books.values():
             if channel.sync.waiting:
                 channel.tick(now_ns)

@@ -27,7 +27,10 @@ from streamer.refusals import Refusals
 from streamer.resuming import Tails
 from streamer.side import MarketSide
 
-_TICK_S = 0.05
+_TICK_S = 0.01
+"""Often, so that each time few books are read and written, and no message waits for many of them."""
+_NEWEST_EVERY = 10
+_LOOK_EVERY = 100
 _REFRESHED_IN_S = 5.0
 
 
@@ -177,19 +180,19 @@ class Sidecar:
     async def tick(self) -> None:
         """What time brings about, until cancelled."""
         turn = 0
-        share = _TICK_S / _REFRESHED_IN_S
+        share = _NEWEST_EVERY * _TICK_S / _REFRESHED_IN_S
         while True:
             await asyncio.sleep(_TICK_S)
             turn += 1
             now_ns = time.monotonic_ns()
             for side in self.sides.values():
                 side.tick(now_ns)
-                side.refresh(share)
-                if turn % 2 == 0:
+                if turn % _NEWEST_EVERY == 0:
+                    side.refresh(share)
                     side.show_newest()
-                if turn % 20 == 0:
+                if turn % _LOOK_EVERY == 0:
                     side.look()
-            if turn % 20 == 0:
+            if turn % _LOOK_EVERY == 0:
                 self.boundaries.look(self.now())
                 self._look_at_redis()
 

@@ -189,6 +189,12 @@ class Book:
             self._settle()
         return self._asks
 
+    @property
+    def sizes(self) -> tuple[int, int]:
+        """Levels held a side, about: what was removed and not swept counts, and what is deferred does not. For a status,
+        which must not make all books read what they deferred at once."""
+        return len(self._bids.levels), len(self._asks.levels)
+
     def defer(self, bids: Raw, asks: Raw, size: int) -> None:
         """A diff whose levels are read when somebody looks, or when many wait: a side's levels lie all over the memory,
         and once they are in the processor's cache the diffs that follow cost a half.

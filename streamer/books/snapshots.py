@@ -108,6 +108,13 @@ class SnapshotDesk:
         """Compare a live book, when nobody waits for anything else."""
         self._want(raw_symbol, Need.CHECK)
 
+    def joined(self, raw_symbol: str) -> None:
+        """The book is live: that it needed a snapshot was no failure of snapshots. The next time it needs one, it waits
+        for the first pause alone."""
+        tries, last_s = self._tries.get((raw_symbol, Need.BUILD), (0, 0.0))
+        if tries > 1:
+            self._tries[raw_symbol, Need.BUILD] = 1, last_s
+
     def drop(self, raw_symbol: str) -> None:
         """The symbol is no longer wanted."""
         self._wants.pop(raw_symbol, None)
