@@ -191,8 +191,10 @@ class Book:
 
     @property
     def sizes(self) -> tuple[int, int]:
-        """Levels held a side, about: what was removed and not swept counts, what is deferred does not. For a status, which
-        must not make all books read what they deferred at once."""
+        """Levels held a side, about: what was removed and not swept counts, what is deferred does not.
+
+        For a status, which must not make all books read what they deferred at once.
+        """
         return len(self._bids.levels), len(self._asks.levels)
 
     def defer(self, bids: Raw, asks: Raw, size: int) -> None:
