@@ -21,6 +21,7 @@ from gapless.exchanges.binance.rest import BinanceRest
 from gapless.exchanges.binance.streams.names import StreamSpec
 from gapless.exchanges.pacing.heeding import heeding
 from streamer.connections import Connections
+from streamer.opening import open_stores
 from streamer.operations.clocks import ClockWatch, LoopWatch
 from streamer.operations.http import HealthServer
 from streamer.operations.request import Orders, StreamRequest
@@ -32,7 +33,7 @@ from streamer.refusals import Refusals
 from streamer.resuming import Tails, read_tails
 from streamer.side import MarketSide
 from streamer.sidecar import Sidecar
-from streamer.stores import Stores, open_stores
+from streamer.stores import Stores
 from streamer.transport import transport_of
 from streamer.watch import Watch
 

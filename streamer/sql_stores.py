@@ -110,7 +110,7 @@ def open_sql_stores(
     *,
     say: Callable[[str], None],
 ) -> Iterator[Stores]:
-    """See `streamer.stores.open_stores`."""
+    """See `streamer.opening.open_stores`."""
     db = MySql(
         url,
         retry=_RETRY,
