@@ -65,7 +65,7 @@ def test_told_to_end_it_acknowledges_what_it_has_and_ends_well(
         [sys.executable, "-m", "gapless", "archive-streams"], env=environment, stderr=subprocess.PIPE, text=True
     )
     try:
-        while not [*tmp_path.rglob("*.part"), *tmp_path.rglob("*.seg")]:  # a piece of an hour that is over closes at once
+        while not [*tmp_path.rglob("*.part"), *tmp_path.rglob("*.seg")]:  # of an hour that is over it closes at once
             assert resident.poll() is None
             time.sleep(0.02)  # a look at the disk, not a wait: without a pause the looking takes the processor
         resident.send_signal(signal.SIGTERM)
