@@ -17,8 +17,8 @@ import pyarrow.compute as pc
 
 from gapless.domain.stream_columns import STREAM_SHAPES, StreamShape
 from gapless.exchanges.binance.stream_values import ColumnRefused, exact_column
+from gapless.exchanges.binance.streams.messages import KlineBar, Levels, Liquidation
 
-Levels = list[tuple[str, str]]
 _LEVEL = r'\["[0-9]{1,24}(?:\.[0-9]{1,24})?","[0-9]{1,24}(?:\.[0-9]{1,24})?"\]'
 _LEVELS = rf"\A\[(?:{_LEVEL}(?:,{_LEVEL})*)?\]\z"
 _FAR_MS = 86_400_000
@@ -82,22 +82,8 @@ class _Mark(_Wire, kw_only=True):
     ap: str | None = None
 
 
-class _Order(msgspec.Struct, kw_only=True, gc=False):
-    s: str
-    S: str
-    o: str
-    f: str
-    q: str
-    p: str
-    ap: str
-    X: str
-    l: str  # noqa: E741 - the exchange's name
-    z: str
-    T: int
-
-
 class _Liquidation(_Wire, kw_only=True):
-    o: _Order
+    o: Liquidation
 
 
 class _Ticker(_Wire, kw_only=True):  # on spot without e, E and T
@@ -122,27 +108,10 @@ class _Depth(_Wire, kw_only=True):  # on spot without T and pu
     pu: int | None = None
 
 
-class _Bar(msgspec.Struct, kw_only=True, gc=False):
-    t: int
-    i: str
-    f: int
-    L: int
-    o: str
-    c: str
-    h: str
-    l: str  # noqa: E741 - the exchange's name
-    v: str
-    n: int
-    x: bool
-    q: str
-    V: str
-    Q: str
-
-
 class _Kline(_Wire, kw_only=True):
     E: int
     s: str
-    k: _Bar
+    k: KlineBar
 
 
 @dataclass(frozen=True)
