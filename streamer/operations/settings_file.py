@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 
 import msgspec
-import yaml
 
 from gapless.errors import ConfigError
+from gapless.pipeline.yaml_rules import parse_rules
 from streamer.bars.settings import BarSettings
 from streamer.books.settings import BookSettings
 from streamer.connections.settings import ConnectionSettings
@@ -17,22 +16,6 @@ from streamer.derivatives.settings import DerivativeSettings
 from streamer.operations.settings import OperationsSettings
 from streamer.outlet.settings import OutletSettings
 from streamer.transport.settings import TransportSettings
-
-_WHERE = re.compile(r"^(?P<why>.*?) - at `\$\.?(?P<key>[^`]*)`$")
-_UNKNOWN = re.compile(r"contains unknown field `(?P<field>[^`]*)`")
-_WORDS = {
-    "`object | null`": "keys and values below it",
-    "`object`": "keys and values below it",
-    "`int | null`": "a whole number, or null",
-    "`int`": "a whole number",
-    "`float | null`": "a number, or null",
-    "`float`": "a number",
-    "`str | null`": "text, or null",
-    "`str`": "text",
-    "`array`": "a list",
-    "`bool`": "true or false",
-    "`null`": "nothing",
-}
 
 
 class StreamerSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -79,27 +62,4 @@ def parse_options(text: str, *, where: str) -> StreamerSettings:
     Raises:
         ConfigError: see `load_options`; `where` is named.
     """
-    try:
-        document = yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        raise ConfigError(f"{where}: not YAML: {' '.join(str(error).split())}") from None
-    if isinstance(document, dict):  # a section whose every key is commented out is read as null
-        document = {key: value for key, value in document.items() if value is not None}
-    try:
-        return msgspec.convert({} if document is None else document, StreamerSettings)
-    except msgspec.ValidationError as error:
-        raise ConfigError(f"{where}: {_said(str(error))}") from None
-
-
-def _said(message: str) -> str:
-    """What is wrong, by the key as it stands in the file."""
-    found = _WHERE.match(message)
-    why, key = (found["why"], found["key"]) if found else (message, "")
-    unknown = _UNKNOWN.search(why)
-    if unknown:
-        name = f"{key}.{unknown['field']}" if key else unknown["field"]
-        return f"{name} is not known; write one of the keys in include/exchanges.yaml, spelt as there"
-    wanted = why.removeprefix("Expected ")
-    for type_, words in _WORDS.items():
-        wanted = wanted.replace(type_, words)
-    return f"{key or 'the file'} is wrong: write {wanted}"
+    return parse_rules(text, StreamerSettings, where=where, example="include/exchanges.yaml")

@@ -2,32 +2,17 @@
 
 from __future__ import annotations
 
-import re
 from functools import lru_cache
 from pathlib import Path
 
 import msgspec
-import yaml
 
 from gapless.config import Settings
 from gapless.domain.datasets import Dataset
 from gapless.domain.retention import HotMonths, KeptSome, RetentionRules, hot_months_of
 from gapless.domain.window import hot_since_ms
 from gapless.errors import ConfigError
-
-_WHERE = re.compile(r"^(?P<why>.*?) - at `(\$\.?)?(?P<key>[^`]*)`( in `\$\.?(?P<section>[^`]*)`)?$")
-_UNKNOWN = re.compile(r"contains unknown field `(?P<field>[^`]*)`")
-_WORDS = {
-    "`int | null`": "a whole number, or null",
-    "`object | null`": "keys and values below it",
-    "`object`": "keys and values below it",
-    "`int`": "a whole number",
-    "`str`": "text",
-    "`array`": "a list",
-    "`float`": "a fraction",
-    "`bool`": "yes or no",
-    "`null`": "nothing",
-}
+from gapless.pipeline.yaml_rules import parse_rules
 
 
 def load_rules(settings: Settings) -> RetentionRules:
@@ -75,28 +60,7 @@ def _read(path: Path) -> RetentionRules:
 def _parsed(path: Path, version: tuple[int, ...]) -> RetentionRules:
     """The file as it is in that version. A survey asks once a series, and parsing takes a millisecond."""
     try:
-        document = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path}: not YAML: {' '.join(str(error).split())}") from None
-    if isinstance(document, dict):  # a section whose every key is commented out is read as null
-        document = {key: value for key, value in document.items() if value is not None}
-    try:
-        return msgspec.convert({} if document is None else document, RetentionRules)
-    except msgspec.ValidationError as error:
-        raise ConfigError(f"{path}: {_said(str(error))}") from None
-
-
-def _said(message: str) -> str:
-    """What is wrong, by the key as it stands in the file."""
-    found = _WHERE.match(message)
-    why, key, section = (found["why"], found["key"], found["section"]) if found else (message, "", None)
-    unknown = _UNKNOWN.search(why)
-    if unknown:
-        name = f"{key}.{unknown['field']}" if key else unknown["field"]
-        return f"{name or 'an empty key'} is not known; write one of the keys in include/retention.yaml, spelt as there"
-    wanted = why.removeprefix("Expected ")
-    for type_, words in _WORDS.items():
-        wanted = wanted.replace(type_, words)
-    if section is not None:
-        return f"{section or 'the file'} is wrong: its keys are words"
-    return f"{key or 'the file'} is wrong: write {wanted}"
+        text = path.read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"{path}: not YAML: {error}") from None
+    return parse_rules(text, RetentionRules, where=str(path), example="include/retention.yaml")
