@@ -1,6 +1,6 @@
 """The live side, judged: against cryptofeed, at 20,000 messages a second, in bursts, with 600 books, under faults.
 
-    python -m benchmarks.live [--rounds 3] [--only cpu latency ...]
+    python -m benchmarks.live [--rounds 5] [--only cpu latency ...]
 
 The sender, Redis and what is measured run on this machine at once; the measured process has a core of its own. Every
 comparison is of runs in turn on the same feed, medians of the rounds.
@@ -26,7 +26,7 @@ _MINUTE_S = 60.0
 def main() -> int:
     """Status 1 when a figure is missed."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument(
         "--only", nargs="+", default=[], help="cpu, latency, rate, burst, writer, faults, books, streams"
     )

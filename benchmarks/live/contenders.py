@@ -20,7 +20,7 @@ class Contender:
     """One way to take the feed into Redis.
 
     Attributes:
-        options: of our command; None: cryptofeed.
+        options: of our command; None: another program than ours.
         books: whether it keeps order books, and so asks for a snapshot of each.
     """
 
@@ -30,6 +30,8 @@ class Contender:
 
 
 THEIRS = Contender("cryptofeed 2.4.1", None)
+LEAST = Contender("the least there is", None, books=False)
+"""See `least_run`."""
 OURS = Contender("ours, picows", ("--transport", "picows"))
 OURS_WEBSOCKETS = Contender("ours, websockets", ("--transport", "websockets"))
 OURS_RAW = Contender("ours, picows, no books", ("--transport", "picows", "--no-books"), books=False)
@@ -59,9 +61,17 @@ def start(
     stamps: Path | None = None,
     channels: str = "depth,trades",
     port: int = 0,
+    mysql_url: str = "",
 ) -> subprocess.Popen[bytes]:
-    """Start it; what it says goes to a file in `home`. Ours answers `/readyz` on `port`."""
+    """Start it; what it says goes to a file in `home`. Ours answers `/readyz` on `port`.
+
+    Args:
+        mysql_url: where ours stores bars; nowhere unless given.
+    """
     log = (home / f"{contender.name.replace(' ', '_')}.log").open("ab")
+    if contender == LEAST:
+        command = [sys.executable, "-m", "benchmarks.live.least_run", str(sender.port), str(redis.port), str(stamps)]
+        return pinned(command, on, stdout=log, stderr=log, cwd=ROOT)
     if contender.options is None:
         script = str(ROOT / "benchmarks" / "live" / "cryptofeed_run.py")
         command = [str(cryptofeed_python()), script, str(sender.port), str(redis.port)]
@@ -74,7 +84,7 @@ def start(
         "GAPLESS_BINANCE_UM_REST_URL": web,
         "GAPLESS_BINANCE_SPOT_WS_URL": web.replace("http", "ws"),
         "GAPLESS_BINANCE_UM_WS_URL": web.replace("http", "ws"),
-        "GAPLESS_MYSQL_URL": "",
+        "GAPLESS_MYSQL_URL": mysql_url,
     }
     words = [
         "stream",

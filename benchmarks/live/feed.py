@@ -98,6 +98,12 @@ class Feed:
         ticks = int(self.mid[symbol]) + (place if side else -1 - place)
         return f"{ticks // 100}.{ticks % 100:02d}000000"
 
+    def count(self, kind: int, ordinal: int) -> int:
+        """How many messages of this kind come before this one, over all cycles."""
+        cycles, rest = divmod(ordinal, self.shape.messages)
+        of_kind = self.kind == kind
+        return cycles * int(of_kind.sum()) + int(of_kind[:rest].sum())
+
     def stream(self, symbol: int, kind: int) -> str:
         return self.names[symbol].lower() + SUFFIX[kind]
 

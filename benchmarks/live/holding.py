@@ -53,15 +53,15 @@ def hold_burst(
     verdicts.at_most(f"{what}: messages doubled", paced.doubled, 0)
 
 
-def hold_books(verdicts: Verdicts, redis: BareRedis, home: Path, where: Cores) -> None:
-    """600 symbols with books of about 1,000 levels a side."""
-    what = f"memory with {BOOKS} books of 1,000 levels a side"
+def hold_books(verdicts: Verdicts, redis: BareRedis, home: Path, where: Cores, mysql_url: str = "") -> None:
+    """600 symbols with books of about 1,000 levels a side, the sidecar with or without a database."""
+    what = f"memory with {BOOKS} books of 1,000 levels a side{', with MySQL' if mysql_url else ''}"
     shape = Shape(symbols=BOOKS, messages=120_000, mix=(0.6, 0.4, 0.0))
     options = ("--symbols", str(BOOKS), "--messages", str(shape.messages), "--mix", "0.6,0.4,0")
     try:
         with (
             sender(where.others, *options) as source,
-            running(OURS, source, redis, Feed(shape), home, where) as run,
+            running(OURS, source, redis, Feed(shape), home, where, mysql_url=mysql_url) as run,
         ):
             source.rate(_BOOKS_RATE)
             time.sleep(_BOOKS_S)

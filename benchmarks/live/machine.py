@@ -94,10 +94,10 @@ class BareRedis:
     def client(self) -> Redis:
         return Redis(port=self.port)
 
-    def entries(self) -> int:
-        """How many entries its Streams ever took, trimmed ones included."""
+    def entries(self, match: str = "*") -> int:
+        """How many entries its Streams of these names ever took, trimmed ones included."""
         with self.client() as client:
-            keys = [key for key in client.scan_iter(count=1000, _type="stream") if key != b"md.gaps"]
+            keys = [key for key in client.scan_iter(match, count=1000, _type="stream") if key != b"md.gaps"]
             pipe = client.pipeline(transaction=False)
             for key in keys:
                 pipe.xinfo_stream(key)

@@ -109,20 +109,26 @@ class Run:
         """What it takes when the sender always has more, some thousand under way, counted until all is acknowledged."""
         self.sender.rate(0)
         first, cpu, _ = self._settle()
-        before, gaps, began = (self._sent(), first), self._gaps(), time.monotonic()
+        before, gaps, began = (self._sent(), first), self.told(), time.monotonic()
         self.sender.saturate(self.redis)
         time.sleep(seconds)
         self.sender.rate(0)
         last, used, ended = self._settle(before)
         taken, sent = last - first, self._sent() - before[0]
         return Saturated(
-            taken / (used - cpu), taken / (ended - began), sent, rss_bytes(self.process.pid), self._gaps() - gaps
+            taken / (used - cpu), taken / (ended - began), sent, rss_bytes(self.process.pid), self.told() - gaps
         )
+
+    def at_rest(self) -> tuple[int, int]:
+        """Nothing more is sent, all is acknowledged: messages of the feed until then, trades written."""
+        position = self.sender.rate(0)["position"]
+        self._settle()
+        return position, self.redis.entries("md.trades.*")
 
     def pace(self, rate: float, seconds: float) -> Paced:
         """So many messages a second; ends the contender, whose stamps are read then."""
         assert self.stamps is not None, "latencies need stamps"
-        gaps = self._gaps()
+        gaps = self.told()
         self.sender.rate(0)
         before = (self._settle()[0], self._sent())
         first = self.sender.rate(rate)["position"]
@@ -132,7 +138,7 @@ class Run:
         used = cpu_s(self.process.pid) - cpu
         last, ended_ns = state["position"], state["now_ns"]
         self._settle((before[1], before[0]))
-        rss, gaps = rss_bytes(self.process.pid), self._gaps() - gaps
+        rss, gaps = rss_bytes(self.process.pid), self.told() - gaps
         if status := end(self.process):
             raise RunError(f"{self.contender.name} ended with status {status}")
         table = Timetable(0)
@@ -177,7 +183,8 @@ class Run:
     def _standing(self) -> tuple[int, float, float]:
         return self.redis.entries(), cpu_s(self.process.pid), time.monotonic()
 
-    def _gaps(self) -> int:
+    def told(self) -> int:
+        """Events in `md.gaps`."""
         with self.redis.client() as client:
             return int(client.xlen("md.gaps"))
 
@@ -190,7 +197,8 @@ class Run:
 
 @contextmanager
 def running(contender: Contender, sender: SenderHandle, redis: BareRedis, feed: Feed, home: Path, where: Cores,
-            *, stamped: bool = False, channels: str = "depth,trades") -> Iterator[Run]:  # fmt: skip
+            *, stamped: bool = False, channels: str = "depth,trades",
+            mysql_url: str = "") -> Iterator[Run]:  # fmt: skip
     """A contender against an empty Redis; ended afterwards."""
     sender.rate(0)
     with redis.client() as client:
@@ -199,7 +207,8 @@ def running(contender: Contender, sender: SenderHandle, redis: BareRedis, feed: 
     if stamps:
         stamps.unlink(missing_ok=True)
     port = free_port()
-    process = start(contender, sender, redis, home, where.measured, stamps=stamps, channels=channels, port=port)
+    process = start(contender, sender, redis, home, where.measured, stamps=stamps, channels=channels, port=port,
+                    mysql_url=mysql_url)  # fmt: skip
     try:
         run = Run(contender, process, sender, redis, feed, stamps, port)
         run.warm_up()

@@ -47,7 +47,7 @@ def read_states(url: str) -> list[StreamerStatus]:
 def verdict(found: Sequence[StreamerStatus]) -> list[str]:
     """What must be seen to of all streamers, in sentences; empty: all is well."""
     if not found:
-        return ["no streamer is at work: gapless stream"]
+        return ["no streamer tells of itself: none runs (gapless stream), or the exchange has not answered it yet"]
     told = [
         f"{status.shard}: {problem}" if len(found) > 1 else problem for status in found for problem in problems(status)
     ]

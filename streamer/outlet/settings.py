@@ -49,7 +49,7 @@ class OutletSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw
     """
 
     pipe: PipeSettings = PipeSettings()
-    memory_bytes: int = 64 * 2**20
+    memory_bytes: int = 32 * 2**20
     spool_bytes: int = 1 << 30
     segment_bytes: int = 8 * 2**20
     value_every_ms: int = 100

@@ -116,7 +116,7 @@ def test_the_help_and_the_status_load_nothing_heavy() -> None:
 
 def test_nobody_at_work_is_status_1(redis_url: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["stream", "--status"]) == 1
-    assert "no streamer is at work: gapless stream" in capsys.readouterr().out
+    assert "no streamer tells of itself" in capsys.readouterr().out
 
 
 def test_a_streamer_that_is_well_is_status_0(redis_url: str, capsys: pytest.CaptureFixture[str]) -> None:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from gapless.domain.instrument import Market
+from gapless.exchanges.binance.pools import POOLS
 from gapless.exchanges.binance.rest import BinanceRest
-from gapless.exchanges.binance.series_rest import POOLS
 from gapless.exchanges.binance.symbols import EXCHANGE
 from gapless.exchanges.pacing import REQUESTS, WEIGHT, OnWait, Pacer, Pool, open_pacer
 

@@ -15,17 +15,10 @@ from gapless.domain.window import DAY_MS, Window
 from gapless.errors import ConfigError, ExchangeError
 from gapless.exchanges.binance.funding import ParsedRows, read_funding_page, settlements
 from gapless.exchanges.binance.metrics import ENDPOINTS, STEP_MS, end_labelled, join, read_points
+from gapless.exchanges.binance.pools import FUNDING_POOL, FUTURES_DATA_POOL
 from gapless.exchanges.binance.rest import BinanceRest
 from gapless.exchanges.binance.series_rows import Ledger
 from gapless.exchanges.binance.symbols import EXCHANGE
-
-FUNDING_POOL = "FUNDING"
-"""The pool of fundingRate and fundingInfo: 500 requests in 5 minutes, outside the weight."""
-FUTURES_DATA_POOL = "FUTURES_DATA"
-"""The pool of `/futures/data/`: 1,000 requests in 5 minutes, outside the weight. Whether each endpoint has its own is
-unconfirmed, so all share it."""
-POOLS = {FUNDING_POOL: (500, 300_000), FUTURES_DATA_POOL: (1_000, 300_000)}
-"""The exchange's limits: requests, and the window in ms."""
 
 FUNDING_PAGE = 1000
 METRICS_PAGE = 500

@@ -13,7 +13,8 @@ from gapless.domain.window import Window
 from gapless.exchanges.binance.funding_of_all import bulk_pays, bulk_requests
 from gapless.exchanges.binance.metrics import ENDPOINTS
 from gapless.exchanges.binance.paging import plan_pages
-from gapless.exchanges.binance.series_rest import FUNDING_POOL, FUTURES_DATA_POOL, METRICS_PAGE, POOLS
+from gapless.exchanges.binance.pools import FUNDING_POOL, FUTURES_DATA_POOL, POOLS
+from gapless.exchanges.binance.series_rest import METRICS_PAGE
 from gapless.pipeline.backfill.pieces import Piece, Series
 from gapless.pipeline.reconcile.bars import wanted_series
 from gapless.pipeline.reconcile.local import scan
