@@ -26,10 +26,12 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from gapless.domain.datasets import SHAPES, Dataset
+from gapless.domain.digests import digests
 from gapless.domain.interval import Interval
+from gapless.domain.lines import lines
 from gapless.domain.schema import OHLCV, sort_bars
 from gapless.domain.window import DAY_MS, HOUR_MS, Window, month_start, parse_time
-from gapless.storage.lake import BarLake, FileLocks, digests, layout, merge_rows
+from gapless.storage.lake import BarLake, FileLocks, layout, merge_rows
 from gapless.storage.lake.files import FileStore
 from gapless.storage.lake.merge import times
 from gapless.storage.lake.parquet import (
@@ -41,7 +43,6 @@ from gapless.storage.lake.parquet import (
     series_starts,
     writer_of,
 )
-from gapless.storage.lake.texts import lines
 from gapless.storage.lake.writing import check_contents, encode
 from tests.bars import bars
 from tests.fixtures.data import SHARED_DATA

@@ -13,6 +13,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from gapless.domain.datasets import SHAPES, Dataset
+from gapless.domain.digests import digests
 from gapless.domain.instrument import Market, market_of
 from gapless.domain.interval import ALL_INTERVALS, Interval
 from gapless.domain.receipts import Batch, Failure
@@ -24,7 +25,6 @@ from gapless.pipeline.export.run import exclusively
 from gapless.pipeline.runtime import EXCHANGE, Runtime
 from gapless.quality.compare import compare
 from gapless.storage.lake import layout
-from gapless.storage.lake.digests import digests
 from gapless.storage.lake.layout import Form
 from gapless.storage.lake.totals import MonthContents
 from gapless.storage.mysql import Draft, Scope, load_rows

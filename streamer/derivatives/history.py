@@ -10,6 +10,7 @@ from hashlib import sha256
 import pyarrow as pa
 
 from gapless.domain.datasets import SHAPES, Dataset
+from gapless.domain.digests import digests
 from gapless.domain.instrument import Instrument, Market
 from gapless.domain.keys import millis_of
 from gapless.domain.window import HOUR_MS, Window
@@ -19,7 +20,6 @@ from gapless.exchanges.binance.rest import BinanceRest
 from gapless.exchanges.binance.series_rest import fetch_metrics
 from gapless.exchanges.binance.series_rows import ParsedRows
 from gapless.exchanges.binance.symbols import EXCHANGE
-from gapless.storage.lake.digests import digests
 from gapless.storage.mysql import Draft, MySql, RefusedRow, Scope, load_rows, read_rows
 from streamer.bars.thread import OneThread
 from streamer.derivatives.settings import DerivativeSettings

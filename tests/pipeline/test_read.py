@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from sqlalchemy import text
 
 from gapless.domain.datasets import SHAPES, Dataset
+from gapless.domain.digests import digests
 from gapless.domain.instrument import Market
 from gapless.domain.interval import Interval
 from gapless.domain.schema import OHLCV, Source, sort_bars
@@ -31,7 +32,6 @@ from gapless.pipeline.read import (
     stored_span,
 )
 from gapless.pipeline.runtime import Runtime
-from gapless.storage.lake.digests import digests
 from gapless.storage.mysql import Draft, Scope, load_rows, put_archive_receipts
 from gapless.storage.mysql.departing import MonthRows
 from gapless.storage.mysql.leaving import Leaving, exchange_out

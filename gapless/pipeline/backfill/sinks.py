@@ -12,6 +12,7 @@ from typing import Protocol
 import pyarrow as pa
 
 from gapless.domain.datasets import SHAPES, Dataset, empty
+from gapless.domain.digests import digests
 from gapless.domain.grid import Opens
 from gapless.domain.interval import Interval
 from gapless.domain.receipts import Batch
@@ -19,7 +20,6 @@ from gapless.domain.window import Window, next_month
 from gapless.pipeline.backfill.outcome import Outcome, open_times
 from gapless.pipeline.backfill.pieces import Piece, Unit
 from gapless.pipeline.runtime import EXCHANGE, Runtime
-from gapless.storage.lake.digests import digests
 from gapless.storage.lake.layout import bucket_of
 from gapless.storage.mysql import (
     Draft,

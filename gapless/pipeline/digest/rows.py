@@ -8,13 +8,13 @@ from dataclasses import dataclass
 from itertools import groupby
 
 from gapless.domain.datasets import SHAPES, Dataset
+from gapless.domain.digests import digests
 from gapless.domain.interval import ALL_INTERVALS, Interval
 from gapless.domain.window import DAY_MS, Window, iso, next_month
 from gapless.pipeline.digest.report import DayDigest, DigestRequest
 from gapless.pipeline.read import read_everywhere
 from gapless.pipeline.runtime import EXCHANGE, Runtime
 from gapless.pipeline.stored import SeriesMonth, days_within
-from gapless.storage.lake.digests import digests
 from gapless.storage.lake.layout import Form, bucket_of, parse_key
 from gapless.storage.mysql.days import archived_digests
 

@@ -9,6 +9,7 @@ from functools import partial
 import pyarrow as pa
 
 from gapless.domain.datasets import SHAPES, Dataset
+from gapless.domain.digests import digests
 from gapless.domain.instrument import Market
 from gapless.domain.interval import Interval
 from gapless.domain.receipts import Batch
@@ -18,7 +19,6 @@ from gapless.pipeline.reconcile.slabs import Slab
 from gapless.pipeline.runtime import EXCHANGE, Runtime
 from gapless.quality.compare import compare
 from gapless.storage.lake import ObjectReceipt
-from gapless.storage.lake.digests import digests
 from gapless.storage.mysql import (
     Draft,
     RefusedRow,

@@ -9,7 +9,6 @@ with lake.month_writer(Dataset.OHLCV, "binance", Interval.M1, month_ms, bucket, 
 """
 
 from gapless.storage.lake.bars import BarLake
-from gapless.storage.lake.digests import SeriesDigest, digests
 from gapless.storage.lake.locks import FileLocks, Locks
 from gapless.storage.lake.merge import Merged, merge_rows
 from gapless.storage.lake.months import MonthWriter
@@ -28,10 +27,8 @@ __all__ = [
     "ObjectStore",
     "OnPairs",
     "PreconditionFailed",
-    "SeriesDigest",
     "Stat",
     "default_locks",
-    "digests",
     "key_of",
     "merge_rows",
     "open_lake",

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pyarrow as pa
 
+from gapless.domain.text_runs import text_runs
 from gapless.domain.window import DAY_MS, iso
 from gapless.errors import StorageError, ValidationError
 from gapless.storage.lake import layout
@@ -15,7 +16,6 @@ from gapless.storage.lake.layout import Form, LakeObject, Month
 from gapless.storage.lake.merge import times
 from gapless.storage.lake.objects import ObjectStore, uri_of
 from gapless.storage.lake.rewriting import SPOOL_SUFFIX, Change, ObjectReceipt, OnPairs, Rewriter
-from gapless.storage.lake.runs import text_runs
 from gapless.storage.lake.temporary import sweep
 
 

@@ -11,10 +11,10 @@ import pyarrow as pa
 
 from gapless.domain.datasets import Shape
 from gapless.domain.schema import Source, knowledge
+from gapless.domain.text_runs import text_runs
 from gapless.domain.window import iso
 from gapless.errors import LakeShrink, ValidationError
 from gapless.storage.lake.parquet import canonical
-from gapless.storage.lake.runs import text_runs
 
 Rows: TypeAlias = npt.NDArray[np.int64]
 

@@ -18,10 +18,10 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from gapless.domain.datasets import Dataset, Shape
+from gapless.domain.text_runs import changes
 from gapless.domain.window import Window
 from gapless.errors import StorageError, ValidationError
 from gapless.storage.lake.objects import Damaged
-from gapless.storage.lake.runs import changes
 
 SCHEMA_VERSION = "1"
 _SCHEMA = re.compile(rf"({'|'.join(Dataset)})/[1-9]\d*")

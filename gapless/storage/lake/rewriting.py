@@ -15,16 +15,16 @@ import numpy as np
 import pyarrow as pa
 
 from gapless.domain.datasets import SHAPES, Shape
+from gapless.domain.digests import SeriesDigest
+from gapless.domain.text_runs import changes
 from gapless.domain.window import DAY_MS, iso
 from gapless.errors import StorageError
-from gapless.storage.lake.digests import SeriesDigest
 from gapless.storage.lake.forms import LOCK_TIMEOUT_S, lock_name
 from gapless.storage.lake.layout import LakeObject
 from gapless.storage.lake.locks import Locks
 from gapless.storage.lake.merge import Merged, times
 from gapless.storage.lake.objects import Damaged, ObjectStore, PreconditionFailed, Stat, uri_of
 from gapless.storage.lake.parquet import damaged, footer_of, row_groups_of
-from gapless.storage.lake.runs import changes
 from gapless.storage.lake.streams import merged_runs
 from gapless.storage.lake.superseded import keep
 from gapless.storage.lake.temporary import temporary_file

@@ -15,13 +15,13 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from gapless.domain.datasets import SHAPES, Shape
+from gapless.domain.text_runs import changes
 from gapless.domain.totals import SeriesKey, SeriesTotals
 from gapless.errors import StorageError
 from gapless.storage.lake import layout
 from gapless.storage.lake.layout import LakeObject, Month
 from gapless.storage.lake.objects import Damaged, ObjectStore, Stat, uri_of
 from gapless.storage.lake.parquet import damaged, footer_of, row_groups_of
-from gapless.storage.lake.runs import changes
 
 Words: TypeAlias = npt.NDArray[np.int64]
 

@@ -12,7 +12,7 @@ import numpy as np
 import pyarrow as pa
 
 from gapless.domain.datasets import Shape
-from gapless.storage.lake.digests import DigestStream, SeriesDigest
+from gapless.domain.digests import DigestStream, SeriesDigest
 from gapless.storage.lake.parquet import (
     ROW_GROUP_ROWS,
     Footer,

@@ -14,12 +14,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gapless.domain.datasets import SHAPES, Dataset
+from gapless.domain.digests import digests
 from gapless.domain.schema import Source, knowledge
 from gapless.domain.window import Window, parse_time
 from gapless.errors import StorageError
 from gapless.storage.lake import layout
 from gapless.storage.lake.bars import BarLake
-from gapless.storage.lake.digests import digests
 from gapless.storage.lake.files import FileStore
 from gapless.storage.lake.locks import FileLocks
 from gapless.storage.lake.merge import merge_rows

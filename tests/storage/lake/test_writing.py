@@ -11,10 +11,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gapless.domain.datasets import SHAPES, Dataset
+from gapless.domain.digests import digests
 from gapless.domain.interval import Interval
 from gapless.domain.schema import content_digest
 from gapless.domain.window import parse_time
-from gapless.storage.lake.digests import digests
 from gapless.storage.lake.merge import times
 from gapless.storage.lake.objects import Damaged
 from gapless.storage.lake.parquet import decode, series_starts

@@ -9,10 +9,10 @@ import numpy as np
 import pyarrow as pa
 
 from gapless.domain.datasets import Shape
+from gapless.domain.keys import millis_of
+from gapless.domain.lines import lines
+from gapless.domain.text_runs import changes
 from gapless.domain.window import DAY_MS, from_ms
-from gapless.storage.lake.merge import times
-from gapless.storage.lake.parquet import series_starts
-from gapless.storage.lake.texts import lines
 
 _BLOCK_ROWS = 16_384
 
@@ -77,12 +77,12 @@ class DigestStream:
 def digests(rows: pa.Table, shape: Shape) -> tuple[str, tuple[SeriesDigest, ...]]:
     """The content digest of all of `rows` (in canonical order), and one for each series and day in it."""
     stream = DigestStream(shape)
-    stream.update(rows, series_starts(rows, shape))
+    stream.update(rows, changes(rows, shape.key[:-1]))
     return stream.whole(), tuple(stream.series)
 
 
 def _part_starts(rows: pa.Table, series: np.ndarray) -> np.ndarray:
     """Row numbers at which another series or another UTC day begins."""
-    days = times(rows) // DAY_MS
+    days = millis_of(rows["ts"]) // DAY_MS
     new_day = np.flatnonzero(days[1:] != days[:-1]) + 1 if len(days) else np.empty(0, np.int64)
     return np.union1d(series, new_day)
