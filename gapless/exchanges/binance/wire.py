@@ -81,7 +81,7 @@ class Wire:
         self._monotonic = monotonic
         self._timeout_s = timeout_s
         self._exchange: Any = ccxt_class(market)(
-            {"enableRateLimit": False, "timeout": int(timeout_s * 1000), "aiohttp_trust_env": True}
+            {"enableRateLimit": False, "timeout": int(timeout_s * 1000), "aiohttp_trust_env": True, "userAgent": None}
         )
         base = base_url.rstrip("/")
         self._exchange.urls["api"] = {name: base + path for name, path in _PATHS[market].items()}
