@@ -79,6 +79,9 @@ def run(args: argparse.Namespace) -> int:
         return _status(own.redis_url.get_secret_value(), as_json=args.json)
     if args.json:
         raise ConfigError("--json says how streamers stand in another form: add --status")
+    from streamer.operations.imports import do_without_unused
+
+    do_without_unused()
     from streamer.operations.serve import serve
     from streamer.operations.settings_file import load_options
 

@@ -12,7 +12,6 @@ from typing import Protocol
 
 from gapless.config import Settings
 from gapless.errors import GaplessError
-from streamer.operations.imports import do_without_pandas
 from streamer.operations.request import Orders, StreamRequest
 from streamer.operations.settings_file import StreamerSettings
 
@@ -52,7 +51,6 @@ def serve(
         GaplessError: why it could not go on.
     """
     if session is None:
-        do_without_pandas()
         from streamer.session import run_session
 
         session = run_session
