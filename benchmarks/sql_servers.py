@@ -22,12 +22,13 @@ class BenchServer:
     """A running server with the schema in it.
 
     Attributes:
-        db: the database, as the pipeline uses it.
+        url: its address, with name and password. db: the database, as the pipeline uses it.
     """
 
     def __init__(self, server: Any) -> None:
         self._server = server
-        self.db = MySql(server.url(USER, PASSWORD, DATABASE), statement_timeout_s=900)
+        self.url: str = server.url(USER, PASSWORD, DATABASE)
+        self.db = MySql(self.url, statement_timeout_s=900)
 
     def root(self) -> Any:
         """A driver's connection with every right (server-side files), in the same database and kind of session."""

@@ -46,7 +46,7 @@ def main() -> int:
             "burst": lambda: holding.hold_burst(verdicts, source, redis, feed, home, where),
             "writer": lambda: writer.compare(verdicts, redis, where, rounds),
             "faults": lambda: faults.measure(verdicts, redis, home, where),
-            "books": lambda: holding.hold_books(verdicts, redis, home, where),
+            "books": lambda: holding.hold_books_both_ways(verdicts, redis, home, where),
             "streams": lambda: holding.hold_streams(verdicts, redis, home, where),
         }
         unknown = set(asked.only) - set(figures)

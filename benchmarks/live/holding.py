@@ -10,6 +10,7 @@ from benchmarks.live.feed import Feed, Shape
 from benchmarks.live.machine import BareRedis, Cores, SenderHandle, cpu_s, rss_bytes, sender
 from benchmarks.live.runs import Paced, RunError, running
 from benchmarks.live.verdict import Verdicts
+from benchmarks.sql_servers import bench_servers
 
 RATE, BURST_RATE, BURST_S = 20_000.0, 50_000.0, 5.0
 P50_MS, P99_MS = 0.5, 10.0
@@ -70,6 +71,14 @@ def hold_books(verdicts: Verdicts, redis: BareRedis, home: Path, where: Cores, m
         verdicts.failed(what, error)
         return
     verdicts.at_most(what, memory, BOOKS_MB, " MB")
+
+
+def hold_books_both_ways(verdicts: Verdicts, redis: BareRedis, home: Path, where: Cores) -> None:
+    """The same with no database, and with a private one."""
+    hold_books(verdicts, redis, home, where)
+    with bench_servers("mariadb", buffer_pool_mb=256) as servers:
+        for server in servers:
+            hold_books(verdicts, redis, home, where, server.url)
 
 
 def hold_streams(verdicts: Verdicts, redis: BareRedis, home: Path, where: Cores) -> None:
