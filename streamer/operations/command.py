@@ -80,14 +80,13 @@ def run(args: argparse.Namespace) -> int:
     if args.json:
         raise ConfigError("--json says how streamers stand in another form: add --status")
     from streamer.operations.imports import do_without_unused
+
+    do_without_unused()
+    from streamer.operations.serve import serve
     from streamer.operations.settings_file import load_options
 
     options = load_options(own.exchanges_file, named="exchanges_file" in own.model_fields_set)
-    request = request_of(args, own, options)
-    do_without_unused()
-    from streamer.operations.serve import serve
-
-    return serve(request, own, options)
+    return serve(request_of(args, own, options), own, options)
 
 
 def request_of(args: argparse.Namespace, settings: Settings, options: StreamerSettings) -> StreamRequest:
