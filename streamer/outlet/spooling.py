@@ -16,8 +16,9 @@ from gapless.storage.live.writer import RedisPipe
 from streamer.outlet.spool import FRAME_BYTES, FRAMES_ON_THEIR_WAY, Frame, Record, Spool
 from streamer.outlet.streams import OutStream
 
-GATHERED_BYTES = 4 * 2**20
-"""At most so much is gathered for the disk; when it does not take it, there is no room."""
+GATHERED_BYTES = 16 * 2**20
+"""At most so much is gathered for the disk; when it does not take it, there is no room. On a machine that others starve
+a turn of the loop may bring the messages of several seconds: a quarter of this was too little there once."""
 
 _OLDEST_NS = 50_000_000
 _DISK_AGAIN_NS = 1_000_000_000
