@@ -28,6 +28,7 @@ BENCHMARKS = {
 }
 SOAKS = {
     "live.soak": "the sidecar at 20 k/s for ten minutes; an hour of load with stalls of Redis, memory flat",
+    "live.outages": "the sidecar with MySQL away for ten minutes and no network for five: all there afterwards",
 }
 """With `--soak`, or when named."""
 LIMIT_S, SOAK_LIMIT_S = 900, 5400
