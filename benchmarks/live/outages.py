@@ -31,7 +31,8 @@ from gapless.domain.live import GapReason
 NOTICED_S, RETURN_S, STORED_S = 25.0, 60.0, 30.0
 """From vanishing packets to books that say `stale` (silence is believed after 20 s); from the network's return to all
 books live and all trades of the cut written (the longest pause between attempts is 30 s); from MySQL's return to all
-closed bars in it (the longest pause 10 s)."""
+closed bars in it (the longest pause 10 s; the network is back two minutes before, and REST is asked again for bars of a
+cut of five minutes after 80 s at most: shorter lengths may miss this one)."""
 GROWTH, MOST_MB = 1.5, 400.0
 _STEADY_S, _TOLD_S = 120.0, 80.0
 _CUT_AFTER = 0.3
