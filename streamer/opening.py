@@ -10,6 +10,7 @@ from gapless.config import Settings
 from gapless.domain.instrument import Market
 from gapless.domain.live import Kind
 from gapless.exchanges.binance.rest import BinanceRest
+from streamer.bars.confirming import Confirmer, save_nowhere
 from streamer.derivatives.open_interest import OpenInterestPoll
 from streamer.operations.request import StreamRequest
 from streamer.operations.settings_file import StreamerSettings
@@ -42,7 +43,7 @@ async def open_stores(
         poll = OpenInterestPoll(rests, options.derivatives, sidecar.outlet.keep, say=say)
     if settings.mysql_url is None:
         say("closed bars go to Redis alone: GAPLESS_MYSQL_URL is not set")
-        yield Stores(poll)
+        yield Stores(poll, Confirmer(save_nowhere, rests, options.bars, sidecar.bars_confirmed))
         return
     # What speaks to MySQL weighs some fifty megabytes, for which who has no database has no use.
     from streamer.sql_stores import open_sql_stores

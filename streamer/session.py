@@ -107,9 +107,7 @@ async def run_session(
                     books=request.books,
                     refuse=sidecar.refusals.take,
                     tell=sidecar.tell,
-                    on_bar=stores.on_bar,
-                    on_liquidation=stores.on_liquidation,
-                    want_bars=stores.want_bars,
+                    stores=stores,
                 )
             return [sidecar.sides[market] for market in new]
 

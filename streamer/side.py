@@ -15,7 +15,7 @@ from gapless.domain.live import Entry, GapEvent, GapReason, Kind, book_key, stre
 from gapless.errors import GaplessError
 from gapless.exchanges.binance.live_rest import RestTrade, Snapshot, agg_trades, quote_volumes, trades_weight
 from gapless.exchanges.binance.rest import BinanceRest
-from gapless.exchanges.binance.streams.messages import ForceOrder, Kline
+from gapless.exchanges.binance.streams.messages import Kline
 from gapless.exchanges.binance.streams.names import StreamSpec
 from gapless.exchanges.pacing import Standing
 from streamer.books.checks import CheckPlan
@@ -29,16 +29,15 @@ from streamer.channels.states import BookTickerChannel, KlineChannel, Liquidatio
 from streamer.channels.trades import Trade, TradesChannel
 from streamer.continuity.allowance import Allowance
 from streamer.continuity.backfill import TradeBackfill
-from streamer.continuity.bars import BarWatch, Came, Wanted
+from streamer.continuity.bars import BarWatch, Came
 from streamer.continuity.holes import Range
 from streamer.continuity.moment import Moment
 from streamer.operations.settings_file import StreamerSettings
 from streamer.outlet import Outlet
+from streamer.stores import Stores
 
 _RANK_EVERY_S = 3_600.0
 _BUDGET_EVERY_S = 5.0
-OnBar = Callable[[StreamSpec, Kline, int], None]
-OnLiquidation = Callable[[StreamSpec, ForceOrder, int], None]
 
 
 class MarketSide:
@@ -47,7 +46,7 @@ class MarketSide:
     Args:
         rest: entered by the owner, and closed by it.
         top: levels a side of the published books. books: whether there are any.
-        on_bar, on_liquidation: take what also goes to MySQL.
+        stores: take what also goes to MySQL.
 
     Attributes:
         channels: by the stream's name. books: by raw symbol. standing: of the request budget, as last read.
@@ -64,9 +63,7 @@ class MarketSide:
         books: bool,
         refuse: Callable[[StreamSpec, bytes, str], None],
         tell: Callable[[GapEvent], None],
-        on_bar: OnBar,
-        on_liquidation: OnLiquidation,
-        want_bars: Callable[[Market, Sequence[Wanted]], None],
+        stores: Stores,
     ) -> None:
         self.market = market
         self.rest = rest
@@ -74,7 +71,7 @@ class MarketSide:
         self.channels: dict[str, Channel] = {}
         self.books: dict[str, DepthChannel] = {}
         self.desk = Desk(outlet, refuse)
-        self.bars = BarWatch(options.continuity, tell)
+        self.bars = BarWatch(options.continuity, tell, kept=stores.keeps_bars)
         self.backfill: TradeBackfill[Trade] = TradeBackfill(
             market, self._ask_trades, Trade, options.continuity, tell=tell, exchange_ms=self.exchange_ms
         )
@@ -85,8 +82,7 @@ class MarketSide:
         self._with_books = books
         self._settings = msgspec.structs.replace(options.books, top_levels=top)
         self._tell = tell
-        self._on_bar, self._on_liquidation = on_bar, on_liquidation
-        self._want_bars = want_bars
+        self._stores = stores
         self.snapshots = SnapshotDesk(rest, self, self._settings)
         self._tops = TopSchedule(self._settings)
         self._checks = CheckPlan(self._settings.checks_per_minute, time.monotonic_ns())
@@ -160,14 +156,14 @@ class MarketSide:
             case Kind.MARK_PRICE:
                 return MarkPriceChannel(spec, self.desk)
             case Kind.LIQUIDATIONS:
-                return LiquidationChannel(spec, self.desk, self._on_liquidation)
+                return LiquidationChannel(spec, self.desk, self._stores.on_liquidation)
         raise ValueError(f"{spec.kind} is no channel")
 
     def _closed(self, spec: StreamSpec, kline: Kline, received_ns: int) -> bool:
         """A bar closed; whether for the first time. One that closes again with other values is stored all the same."""
         came = self.bars.closed(spec.symbol, kline.k, self.now())
         if came is not Came.AGAIN:
-            self._on_bar(spec, kline, received_ns)
+            self._stores.on_bar(spec, kline, received_ns)
         return came is Came.NEW
 
     # ---- books -----------------------------------------------------------------------------------------------------
@@ -265,9 +261,9 @@ class MarketSide:
 
     def look(self) -> None:
         """Once a second: bars that did not close, a book to compare."""
-        wanted = self.bars.wanted(self.now())
-        if wanted:
-            self._want_bars(self.market, wanted)
+        # While MySQL is away for long, what is asked could not be kept, and would count as not answered.
+        if self._stores.takes_bars and (wanted := self.bars.wanted(self.now())):
+            self._stores.want_bars(self.market, wanted)
         live = [name for name, channel in self.books.items() if channel.sync.state is BookState.LIVE]
         due = self._checks.due(live, time.monotonic_ns())
         if due is not None:

@@ -12,6 +12,7 @@ from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
 from gapless.domain.instrument import Instrument, Market
+from gapless.domain.interval import Interval
 from gapless.domain.live import Entry, GapEvent, book_key
 from gapless.exchanges.binance.streams.names import StreamSpec, stream_specs
 from streamer.channels.channel import EXCHANGE, Channel
@@ -195,6 +196,11 @@ class Sidecar:
             if turn % _LOOK_EVERY == 0:
                 self.boundaries.look(self.now())
                 self._look_at_redis()
+
+    def bars_confirmed(self, market: Market, symbol: str, interval: Interval, trades: Mapping[int, int | None]) -> None:
+        """What REST said of bars that were not sent, see `BarWatch.confirmed`."""
+        side = self.sides[market]
+        side.bars.confirmed(symbol, interval, trades, side.now())
 
     async def show_wanted(self, redis: Redis) -> None:
         """Once a second: all levels of the books that somebody asked for. Until cancelled."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -21,7 +22,6 @@ from gapless.storage.mysql.faults import RetryPolicy
 from streamer.bars.confirming import Confirmer
 from streamer.bars.patrol import Patrol
 from streamer.bars.sink import BarSink
-from streamer.continuity.bars import Wanted
 from streamer.derivatives.history import MetricsHistory
 from streamer.derivatives.open_interest import OpenInterestPoll
 from streamer.operations.request import StreamRequest
@@ -32,13 +32,16 @@ from streamer.stores import Stores
 if TYPE_CHECKING:
     from streamer.sidecar import Sidecar
 
-_RETRY = RetryPolicy(total_s=2.0)
-"""Deadlocks are waited out; a server that is away is the sink's affair, which tries again for as long as it takes."""
+_RETRY = RetryPolicy(total_s=2.0, level=logging.INFO)
+"""Deadlocks are waited out; a server that is away is the sink's affair, which tries again for as long as it takes, and
+says so once."""
 _CONNECTIONS = 3
 
 
 class SqlStores(Stores):
     """`Stores` with a database."""
+
+    keeps_bars = True
 
     def __init__(
         self,
@@ -48,11 +51,14 @@ class SqlStores(Stores):
         history: MetricsHistory | None,
         poll: OpenInterestPoll | None,
     ) -> None:
-        super().__init__(poll)
+        super().__init__(poll, confirmer)
         self._sink = sink
-        self._confirmer = confirmer
         self._patrol = patrol
         self._history = history
+
+    @property
+    def takes_bars(self) -> bool:
+        return self._sink.has_room
 
     def on_bar(self, spec: StreamSpec, kline: Kline, received_ns: int) -> None:
         self._sink.closed(spec.symbol, spec.market, kline, received_ns)
@@ -60,12 +66,8 @@ class SqlStores(Stores):
     def on_liquidation(self, spec: StreamSpec, order: ForceOrder, received_ns: int) -> None:
         self._sink.liquidation(spec.symbol, order, received_ns)
 
-    def want_bars(self, market: Market, wanted: Sequence[Wanted]) -> None:
-        self._confirmer.want(market, wanted)
-
     def want(self, instruments: Sequence[Instrument]) -> None:
         super().want(instruments)
-        self._confirmer.follow(instruments)
         for each in (self._patrol, self._history):
             if each is not None:
                 each.follow(instruments)
@@ -74,7 +76,6 @@ class SqlStores(Stores):
         async with asyncio.TaskGroup() as group:
             group.create_task(super().run())
             group.create_task(self._sink.run())
-            group.create_task(self._confirmer.run())
             for each in (self._patrol, self._history):
                 if each is not None:
                     group.create_task(each.run())
@@ -119,10 +120,6 @@ def open_sql_stores(
     )
     shard = str(request.shard).replace("/", "-")
 
-    def confirmed(market: Market, symbol: str, interval: Interval, trades: Mapping[int, int | None]) -> None:
-        side = sidecar.sides[market]
-        side.bars.confirmed(symbol, interval, trades, side.now())
-
     sink = BarSink(
         db,
         settings.spool_dir / "bars" / shard,
@@ -139,6 +136,6 @@ def open_sql_stores(
     if poll is not None:
         history = MetricsHistory(db, sink.thread, rests, options.derivatives, shard=shard, say=say)
     try:
-        yield SqlStores(sink, Confirmer(sink, rests, options.bars, confirmed), patrol, history, poll)
+        yield SqlStores(sink, Confirmer(sink.save, rests, options.bars, sidecar.bars_confirmed), patrol, history, poll)
     finally:
         db.close()

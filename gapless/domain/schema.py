@@ -4,22 +4,15 @@ from __future__ import annotations
 
 import hashlib
 from decimal import Decimal
-from enum import IntEnum
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from gapless.domain.source import Source as Source
+
 PRICE = pa.decimal128(20, 8)
 VOLUME = pa.decimal128(28, 8)
 TIMESTAMP = pa.timestamp("ms", tz="UTC")
-
-
-class Source(IntEnum):
-    """Where a bar was read. The codes are stored (`ohlcv.source`) and never change meaning."""
-
-    REST = 1
-    VISION = 2
-    STREAM = 3
 
 
 # What a source knows, most last. The stream is what was seen in passing. The archive is a copy that the exchange made

@@ -10,7 +10,7 @@ import msgspec
 
 from gapless.domain.instrument import Instrument
 from gapless.domain.interval import Interval
-from gapless.domain.schema import Source
+from gapless.domain.source import Source
 from gapless.errors import ExchangeError
 from gapless.exchanges.binance.rest import BinanceRest
 from gapless.exchanges.binance.rows import open_time, split_rows

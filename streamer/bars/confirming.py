@@ -1,28 +1,35 @@
-"""Bars that the stream did not close, asked of REST one series at a time, stored, and confirmed."""
+"""Bars that the stream did not close, asked of REST one series at a time, kept if there is a store, and confirmed."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 
 from gapless.domain.instrument import Instrument, Market
 from gapless.domain.interval import Interval
 from gapless.errors import ExchangeError
 from gapless.exchanges.binance.rest import BinanceRest
 from streamer.bars.asking import ask_bars
+from streamer.bars.items import BarItem
 from streamer.bars.settings import BarSettings
-from streamer.bars.sink import BarSink
 from streamer.continuity.bars import Wanted
 
+Save = Callable[[Sequence[BarItem]], Awaitable[None]]
+
 _Key = tuple[Market, str, Interval]
+
+
+async def save_nowhere(items: Sequence[BarItem]) -> None:
+    """Without a database REST is asked all the same: whether a bar is lacking at all, only it can tell."""
 
 
 class Confirmer:
     """Asks for wanted bars. One that cannot be had now is let go: who wants it asks again.
 
     Args:
+        save: keeps what REST had; when it returns, that is on disk or in MySQL.
         rests: by market, entered; markets may be added.
-        confirmed: told of each answer when what it brought is on disk or in MySQL: market, symbol, interval, and what
+        confirmed: told of each answer when what it brought is saved: market, symbol, interval, and what
             `streamer.continuity.bars.BarWatch.confirmed` takes.
 
     Attributes:
@@ -31,13 +38,13 @@ class Confirmer:
 
     def __init__(
         self,
-        sink: BarSink,
+        save: Save,
         rests: Mapping[Market, BinanceRest],
         settings: BarSettings,
         confirmed: Callable[[Market, str, Interval, Mapping[int, int | None]], None],
     ) -> None:
         self.brought = self.failed = self.beyond = 0
-        self._sink = sink
+        self._save = save
         self._rests = rests
         self._settings = settings
         self._confirmed = confirmed
@@ -81,6 +88,6 @@ class Confirmer:
             except ExchangeError:
                 self.failed += 1
                 continue
-            await self._sink.save(answer.items)
+            await self._save(answer.items)
             self.brought += len(answer.items)
             self._confirmed(market, symbol, interval, answer.trades)

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 import msgspec
 
 from gapless.domain.instrument import Market
-from gapless.domain.schema import Source
+from gapless.domain.source import Source
 from gapless.errors import ValidationError
 from gapless.exchanges.binance.streams.messages import ForceOrder, KlineBar
 

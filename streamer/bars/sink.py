@@ -130,10 +130,15 @@ class BarSink:
         async with self._progress:
             await self._progress.wait_for(lambda: self._safe >= until)
 
+    @property
+    def has_room(self) -> bool:
+        """Whether less than a load waits: who brings many bars must not make the newest ones wait behind them."""
+        return len(self._pending) + self._spool.rows < self._settings.batch_rows
+
     async def room(self) -> None:
-        """Wait until less than a load waits: who brings many bars must not make the newest ones wait behind them."""
+        """Wait until there is room."""
         async with self._progress:
-            await self._progress.wait_for(lambda: len(self._pending) + self._spool.rows < self._settings.batch_rows)
+            await self._progress.wait_for(lambda: self.has_room)
 
     def _take(self, item: Item) -> None:
         if len(self._pending) >= self._settings.memory_rows:

@@ -82,14 +82,21 @@ class BarWatch:
 
     Args:
         tell: takes the events of `md.gaps`.
+        kept: whether what REST has is stored anywhere; otherwise a bar that was not sent stays missing, and is told so.
     """
 
     def __init__(
-        self, settings: ContinuitySettings, tell: Callable[[GapEvent], None], *, exchange: str = "binance"
+        self,
+        settings: ContinuitySettings,
+        tell: Callable[[GapEvent], None],
+        *,
+        kept: bool = True,
+        exchange: str = "binance",
     ) -> None:
         self.tally = BarTally()
         self._settings = settings
         self._tell = tell
+        self._kept = kept
         self._exchange = exchange
         self._lines: dict[tuple[str, Interval], _Line] = {}
 
@@ -157,7 +164,7 @@ class BarWatch:
         return found
 
     def confirmed(self, symbol: str, interval: Interval, trades: Mapping[int, int | None], now: Moment) -> None:
-        """What REST said of wanted bars, and that those it has are stored.
+        """What REST said of wanted bars; those it has are stored if bars are kept at all.
 
         Args:
             trades: by open time how many trades the bar had; None: the exchange has no such bar, as yet.
@@ -184,7 +191,10 @@ class BarWatch:
         self.tally.absent += len(absent)
         for first, last in _runs(missed, interval):
             bars = (last - first) // interval.ms + 1
-            self._event(symbol, interval, (first, last), bars, True, "not sent; stored from REST", now)
+            what = (
+                "not sent; stored from REST" if self._kept else "not sent; REST has it, no database is there to keep it"
+            )
+            self._event(symbol, interval, (first, last), bars, self._kept, what, now)
         for first, last in _runs(absent, interval):
             self._event(symbol, interval, (first, last), 0, True, "the exchange has none", now)
 

@@ -45,11 +45,16 @@ _HINTS = {
 
 @dataclass(frozen=True, slots=True)
 class RetryPolicy:
-    """How long transient faults are waited out: `total_s`, in pauses that double from `first_s` up to `longest_s`."""
+    """How long transient faults are waited out: `total_s`, in pauses that double from `first_s` up to `longest_s`.
+
+    Attributes:
+        level: of the line that is logged before each pause.
+    """
 
     total_s: float = 120.0
     first_s: float = 0.1
     longest_s: float = 10.0
+    level: int = logging.WARNING
 
 
 def error_code(error: BaseException) -> int | None:
@@ -127,6 +132,6 @@ def retrying(
                     "Nothing was stored; run it again when the server is back"
                 ) from None
             wait = min(pause * (0.5 + jitter()), max(0.0, policy.total_s - spent))
-            log.warning("%s: %s; trying again in %.1f s", what, explain(error), wait)
+            log.log(policy.level, "%s: %s; trying again in %.1f s", what, explain(error), wait)
             sleep(wait)
             pause = min(pause * 2, policy.longest_s)

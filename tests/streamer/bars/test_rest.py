@@ -96,7 +96,7 @@ async def test_wanted_bars_are_stored_and_then_confirmed(house: House) -> None:
     def on_confirmed(market: Market, symbol: str, interval: Interval, trades: Mapping[int, int | None]) -> None:
         confirmed.append((market, symbol, interval, trades))
 
-    made = Confirmer(house.sink, house.rests, QUICK, on_confirmed)
+    made = Confirmer(house.sink.save, house.rests, QUICK, on_confirmed)
     made.follow([house.listed["BTC/USDT"]])
     task = asyncio.create_task(made.run())
     try:
@@ -117,7 +117,9 @@ async def test_wanted_bars_are_stored_and_then_confirmed(house: House) -> None:
 
 async def test_a_refusal_confirms_nothing_and_the_next_wish_is_answered(house: House) -> None:
     confirmed: list[str] = []
-    made = Confirmer(house.sink, house.rests, QUICK, lambda market, symbol, interval, trades: confirmed.append(symbol))
+    made = Confirmer(
+        house.sink.save, house.rests, QUICK, lambda market, symbol, interval, trades: confirmed.append(symbol)
+    )
     made.follow([house.listed["BTC/USDT:USDT"]])
     task = asyncio.create_task(made.run())
     wanted = Wanted("BTC/USDT:USDT", Interval.M1, (minute(12, 20),))
@@ -139,7 +141,10 @@ def test_series_beyond_the_bound_are_counted_and_those_that_wait_take_more_bars(
     mariadb_database: MySql, tmp_path: Path
 ) -> None:
     made = Confirmer(
-        sink_of(mariadb_database, tmp_path), {}, msgspec.structs.replace(QUICK, waiting_series=1), lambda *said: None
+        sink_of(mariadb_database, tmp_path).save,
+        {},
+        msgspec.structs.replace(QUICK, waiting_series=1),
+        lambda *said: None,
     )
     made.want(
         Market.UM, [Wanted("A", Interval.M1, (1,)), Wanted("B", Interval.M1, (1,)), Wanted("A", Interval.M1, (2,))]

@@ -30,7 +30,7 @@ from streamer.bars.items import BarItem, bar_of_stream
 from streamer.bars.loading import load_items
 from streamer.bars.losses import UNSTORED
 from streamer.bars.spool import BarSpool
-from tests.fixtures.mysql import PASSWORD, ROOT, USER, free_port, private_server
+from tests.fixtures.mysql import PASSWORD, ROOT, USER
 from tests.streamer.bars.making import (
     COIN,
     NOW_MS,
@@ -162,19 +162,6 @@ async def test_nothing_is_gathered_longer_than_a_batch(mariadb_database: MySql, 
 
 
 # ---- MySQL away ------------------------------------------------------------------------------------------------------
-
-
-@pytest.fixture(scope="module")
-def breakable(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PrivateMariaDB]:
-    server = private_server("mariadb", tmp_path_factory.mktemp("breakable") / "server", free_port())
-    assert isinstance(server, PrivateMariaDB)
-    server.initialise()
-    server.start()
-    server.create_user_and_database(USER, PASSWORD, ["bars"])
-    try:
-        yield server
-    finally:
-        server.stop(kill=True)
 
 
 @pytest.fixture

@@ -24,10 +24,10 @@ def bar(minute: int, *, close: str = "1.10", trades: int = 3) -> KlineBar:
 
 
 class Desk:
-    def __init__(self, **changed: int) -> None:
+    def __init__(self, *, kept: bool = True, **changed: int) -> None:
         self.told: list[GapEvent] = []
         settings = msgspec.structs.replace(ContinuitySettings(bar_grace_ms=10_000), **changed)
-        self.watch = BarWatch(settings, self.told.append)
+        self.watch = BarWatch(settings, self.told.append, kept=kept)
         self.watch.track("A/B", Interval.M1, self.at(0))
 
     def at(self, seconds: float) -> Moment:
@@ -84,6 +84,15 @@ def test_bars_with_trades_that_the_stream_did_not_send_are_told_a_run_at_a_time(
     assert (desk.told[0].kind, desk.told[0].reason, desk.told[0].detail) == (
         Kind.KLINES, "hole", "1m closed: not sent; stored from REST",
     )  # fmt: skip
+
+
+def test_without_a_store_what_only_rest_has_stays_missing_and_a_bar_without_trades_is_no_loss() -> None:
+    desk = Desk(kept=False)
+    assert desk.wanted(131) == [0, 1]
+    desk.confirm(132, m0=0, m1=3)
+    assert desk.lines() == [(1, 1, 1, False)]
+    assert desk.told[0].detail == "1m closed: not sent; REST has it, no database is there to keep it"
+    assert desk.wanted(10_000)[:1] == [2]
 
 
 def test_a_bar_that_comes_late_is_new_and_no_longer_wanted() -> None:
