@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import ssl
 from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
+from aiohttp import web
+from aiohttp.test_utils import TestServer
 
 from gapless.domain.instrument import Market
 from gapless.errors import ExchangeError
 from gapless.exchanges.binance.rest import BinanceRest
+from gapless.exchanges.binance.wire import NoReply, Wire
 from tests.exchanges.binance.stage import Stage, page, staged
 from tests.exchanges.pacing.world import World
+from tests.fixtures.certificates import self_signed
 
 
 @pytest.fixture
@@ -58,6 +63,32 @@ async def test_a_redirect_page_of_a_captive_network_is_no_time(proxy: Stage, tmp
     with pytest.raises(ExchangeError, match="an HTML page instead of an answer"):
         async with client(proxy, tmp_path, "http://exchange.invalid"):
             pass
+
+
+async def test_only_a_trustworthy_exchange_is_read_over_tls(tmp_path: Path) -> None:
+    certificate, key = self_signed(tmp_path)
+    serving = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    serving.load_cert_chain(certificate, key)
+
+    async def time(request: web.Request) -> web.Response:
+        return web.json_response({"serverTime": 1})
+
+    app = web.Application()
+    app.router.add_get("/api/v3/time", time)
+    server = TestServer(app, scheme="https", host="127.0.0.1")
+    await server.start_server(ssl=serving)
+    async with server:
+        url = f"https://127.0.0.1:{server.port}"
+        careful, trusting = Wire(Market.SPOT, url), Wire(Market.SPOT, url)
+        trusting._exchange.cafile = str(certificate)
+        try:
+            with pytest.raises(NoReply, match="not trustworthy") as refused:
+                await careful.get("publicGetTime", {})
+            assert refused.value.lasting
+            assert (await trusting.get("publicGetTime", {})).body == '{"serverTime": 1}'
+        finally:
+            await careful.close()
+            await trusting.close()
 
 
 @pytest.mark.parametrize("failure", [ConnectionResetError("reset"), BrokenPipeError("pipe"), OSError(101, "no route")])
