@@ -16,7 +16,8 @@ RATE, BURST_RATE, BURST_S = 20_000.0, 50_000.0, 5.0
 P50_MS, P99_MS = 0.5, 10.0
 BOOKS, BOOKS_MB = 600, 400.0
 STREAMS, STREAMS_MB, STREAMS_CPU = 10_000, 400.0, 0.5
-_BOOKS_RATE, _BOOKS_S = 8000.0, 15.0
+_BOOKS_RATE, _BOOKS_S = 8000.0, 40.0
+"""Long enough that nothing grows any more: after fifteen seconds books still fill."""
 _SLOW_RATE, _SLOW_S = 1000.0, 10.0
 
 
