@@ -78,7 +78,6 @@ class MarketSide:
         weight = options.continuity.budget_share * rest.usable_weight
         self._searching = Allowance(weight / trades_weight(market), time.monotonic())
         self._outlet = outlet
-        self._options = options
         self._with_books = books
         self._settings = msgspec.structs.replace(options.books, top_levels=top)
         self._tell = tell
@@ -86,7 +85,6 @@ class MarketSide:
         self.snapshots = SnapshotDesk(rest, self, self._settings)
         self._tops = TopSchedule(self._settings)
         self._checks = CheckPlan(self._settings.checks_per_minute, time.monotonic_ns())
-        self._by_symbol: dict[str, str] = {}
         self._shown = 0
 
     # ---- channels --------------------------------------------------------------------------------------------------

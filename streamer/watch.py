@@ -248,6 +248,9 @@ class Watch:
             resent=state.resent,
             spooled=max(0, state.spooled - state.unspooled),
             spool_bytes=state.spool_bytes if state.spooling else 0,
+            refused=sum(state.refused.values()),
+            damaged=state.spool_damaged,
+            untold=state.untold,
             said=state.last_error if not state.connected else "",
         )
 

@@ -109,6 +109,7 @@ _ALL = (
     Metric("streamer_redis_connected", Kind.GAUGE, (), "1 while Redis takes entries."),
     Metric("streamer_redis_acknowledged_total", Kind.COUNTER, (), "Entries that Redis acknowledged."),
     Metric("streamer_redis_resent_total", Kind.COUNTER, (), "Entries that were written twice after a cut."),
+    Metric("streamer_redis_refused_total", Kind.COUNTER, (), "Entries that Redis will never take; must be 0."),
     Metric("streamer_outlet_waiting", Kind.GAUGE, (), "Entries that Redis has not acknowledged."),
     Metric("streamer_outlet_waiting_bytes", Kind.GAUGE, (), "How much they are; bounded."),
     Metric("streamer_outlet_oldest_seconds", Kind.GAUGE, (), "How long the oldest of them has waited."),
@@ -117,6 +118,8 @@ _ALL = (
     ),
     Metric("streamer_spool_entries", Kind.GAUGE, (), "Trades that wait on disk for Redis."),
     Metric("streamer_spool_bytes", Kind.GAUGE, (), "How much they are; bounded."),
+    Metric("streamer_spool_damaged_total", Kind.COUNTER, (), "Pieces of the spool that could not be read; must be 0."),
+    Metric("streamer_gaps_untold_total", Kind.COUNTER, (), "Events of md.gaps let go for want of room; must be 0."),
     Metric("streamer_bars_stored_total", Kind.COUNTER, (), "Closed bars that MySQL took from the sidecar."),
     Metric("streamer_bars_waiting", Kind.GAUGE, ("where",), "Closed bars that it has not: in memory, or on disk."),
     Metric(

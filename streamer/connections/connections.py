@@ -112,11 +112,8 @@ class Connections:
         return [lane.view() for lane in self._lanes()]
 
     def state(self) -> ConnectionsState:
-        """Counts, and the event loop's lag."""
-        state = self._office.state
-        lag = self._office.lag
-        state.loop_lag_s, state.loop_lag_max_s = lag.last_s, lag.worst_s
-        return state
+        """Counts."""
+        return self._office.state
 
     def stream_seen(self, name: str, market: Market | None = None) -> tuple[int, int]:
         """Messages of a stream over all connections, and when the last one was received, UTC ns (0: none).
@@ -147,7 +144,7 @@ class Connections:
             before_s = clock()
             await asyncio.sleep(tick_s)
             now_s = clock()
-            self._office.lag.woke(now_s - before_s, now_s)
+            self._office.lost.woke(now_s - before_s)
             for lane in list(self._lanes()):
                 lane.look()
             if now_s - hour_s >= _HOUR_S:

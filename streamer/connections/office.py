@@ -11,7 +11,7 @@ from gapless.domain.instrument import Market
 from streamer.connections.patience import AttemptBudget, Refusals
 from streamer.connections.seams import ConnectionsState, Intake
 from streamer.connections.settings import ConnectionSettings
-from streamer.connections.silence import LoopLag
+from streamer.connections.silence import LostTime
 from streamer.transport import Transport
 
 _FAILURES_WITHIN_S = 600.0
@@ -41,13 +41,13 @@ class Office:
 
     def __post_init__(self) -> None:
         self.budget = AttemptBudget(self.settings.attempts, self.settings.attempts_s)
-        self.lag = LoopLag(self.settings.tick_s)
+        self.lost = LostTime(self.settings.tick_s)
         self.connecting = asyncio.Semaphore(self.settings.connecting)
         self._failures: deque[float] = deque(maxlen=self.settings.failures + 1)
 
     def awake_s(self) -> float:
         """Monotonic seconds without those in which the process did not run: what silence is measured by."""
-        return self.clock() - self.lag.lost_s
+        return self.clock() - self.lost.lost_s
 
     def failed(self) -> bool:
         """Whoever takes messages raised: a bug. True: too often, and the sidecar must stop for it to be seen."""

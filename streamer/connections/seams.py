@@ -43,7 +43,7 @@ class LaneView(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ConnectionsState(msgspec.Struct, kw_only=True):
-    """Counts since the start, and the event loop's lag.
+    """Counts since the start.
 
     Attributes:
         attempts, refused: attempts to connect, and those that failed.
@@ -53,7 +53,6 @@ class ConnectionsState(msgspec.Struct, kw_only=True):
         unread: frames that were neither of a stream nor an answer.
         request_errors: subscriptions that the exchange declined.
         failures: exceptions raised by whoever takes messages.
-        loop_lag_s, loop_lag_max_s: how late the event loop was at the last tick, and at most in the last minute or two.
     """
 
     attempts: int = 0
@@ -65,8 +64,6 @@ class ConnectionsState(msgspec.Struct, kw_only=True):
     unread: int = 0
     request_errors: int = 0
     failures: int = 0
-    loop_lag_s: float = 0.0
-    loop_lag_max_s: float = 0.0
 
 
 class Intake(Protocol):

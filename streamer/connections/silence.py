@@ -175,31 +175,18 @@ class Pulse:
         return ""
 
 
-class LoopLag:
-    """How late the event loop is, from how late it wakes who asked to be woken.
+class LostTime:
+    """Time in which nothing ran (a host that slept, a loop that hung), from how late it wakes who asked to be woken.
 
     Attributes:
-        lost_s: time in which nothing ran (a host that slept, a loop that hung), all in all. Nobody was silent in it: it
-            is taken from the clock that the watchdogs see.
+        lost_s: all in all. Nobody was silent in it: it is taken from the clock that the watchdogs see.
     """
 
     def __init__(self, tick_s: float) -> None:
         self._tick_s = tick_s
-        self.last_s = 0.0
         self.lost_s = 0.0
-        self._worst = [0.0, 0.0]
-        self._minute = 0.0
 
-    def woke(self, slept_s: float, now_s: float) -> None:
-        self.last_s = max(0.0, slept_s - self._tick_s)
-        if self.last_s > self._tick_s:
-            self.lost_s += self.last_s
-        if now_s - self._minute >= 60:
-            self._minute = now_s
-            self._worst = [0.0, self._worst[0]]
-        self._worst[0] = max(self._worst[0], self.last_s)
-
-    @property
-    def worst_s(self) -> float:
-        """Of the last minute or two."""
-        return max(self._worst)
+    def woke(self, slept_s: float) -> None:
+        late_s = slept_s - self._tick_s
+        if late_s > self._tick_s:
+            self.lost_s += late_s

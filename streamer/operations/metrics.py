@@ -115,6 +115,9 @@ def _outlet(outlet: OutletStatus) -> Iterator[Sample]:
         "streamer_outlet_oldest_seconds": outlet.oldest_s,
         "streamer_spool_entries": outlet.spooled,
         "streamer_spool_bytes": outlet.spool_bytes,
+        "streamer_redis_refused_total": outlet.refused,
+        "streamer_spool_damaged_total": outlet.damaged,
+        "streamer_gaps_untold_total": outlet.untold,
     }
     for name, value in values.items():
         yield Sample(name, value)

@@ -99,6 +99,8 @@ class OutletStatus(msgspec.Struct, frozen=True, kw_only=True):
         p50_ms, p99_ms: from receipt to acknowledgement, over the last minute or so.
         shed: entries dropped or folded at the bound, by kind. resent: written twice after a cut.
         spooled, spool_bytes: entries that wait on disk.
+        refused: entries that Redis will never take. damaged: pieces of the spool that could not be read.
+        untold: events of `md.gaps` that neither memory nor disk had room for.
     """
 
     connected: bool
@@ -112,6 +114,9 @@ class OutletStatus(msgspec.Struct, frozen=True, kw_only=True):
     resent: int = 0
     spooled: int = 0
     spool_bytes: int = 0
+    refused: int = 0
+    damaged: int = 0
+    untold: int = 0
     said: str = ""
 
 
@@ -223,6 +228,16 @@ def problems(status: StreamerStatus) -> list[str]:
     )
     if outlet is not None and outlet.spool_bytes:
         found.append(f"{outlet.spooled} entries ({outlet.spool_bytes / 2**20:.1f} MB) wait on disk for Redis")
+    if outlet is not None:
+        found += [
+            what.format(count)
+            for what, count in (
+                ("{} entries were refused by Redis for good: the log names the Stream", outlet.refused),
+                ("{} pieces of the spool could not be read: they are kept beside it as .bad", outlet.damaged),
+                ("{} events of md.gaps were let go: neither memory nor disk had room", outlet.untold),
+            )
+            if count
+        ]
     if bars is not None and bars.spooled:
         found.append(f"{bars.spooled} closed bars wait on disk for MySQL" + (f": {bars.said}" if bars.said else ""))
     if not status.streams:

@@ -59,6 +59,9 @@ def test_a_streamer_that_is_well_has_no_problems() -> None:
         ({"outlet": None}, "Redis does not take entries"),
         ({"outlet": OutletStatus(connected=False, said="refused")}, "Redis does not take entries: refused"),
         ({"outlet": OutletStatus(connected=True, spooled=5, spool_bytes=2**20)}, "5 entries (1.0 MB) wait on disk"),
+        ({"outlet": OutletStatus(connected=True, refused=3)}, "3 entries were refused by Redis for good"),
+        ({"outlet": OutletStatus(connected=True, damaged=1)}, "1 pieces of the spool could not be read"),
+        ({"outlet": OutletStatus(connected=True, untold=2)}, "2 events of md.gaps were let go"),
         ({"bars": BarsStatus(connected=False, spooled=4, said="away")}, "4 closed bars wait on disk for MySQL: away"),
         (
             {"books": (BookStatus(market="um", symbol="A/USDT:USDT", state="stale"),)},
