@@ -27,6 +27,7 @@ _DROPPED = 0.2
 """The share of a paced run that is not judged: its beginning."""
 _STILL_S, _LOST_S, _LOOK_S, _BUSY = 0.5, 3.0, 0.1, 0.4
 _SETTLE_S = 60.0
+_END_S, _LINES_A_SECOND = 20.0, 100_000
 
 
 class RunError(Exception):
@@ -139,7 +140,8 @@ class Run:
         last, ended_ns = state["position"], state["now_ns"]
         self._settle((before[1], before[0]))
         rss, gaps = rss_bytes(self.process.pid), self.told() - gaps
-        if status := end(self.process):
+        # It writes a line for each message at its end.
+        if status := end(self.process, _END_S + (last - first) / _LINES_A_SECOND):
             raise RunError(f"{self.contender.name} ended with status {status}")
         table = Timetable(0)
         table.stretches = [

@@ -17,6 +17,7 @@ from streamer.transport.settings import TransportSettings
 
 _TEXT, _BINARY, _CONTINUATION = WSMsgType.TEXT, WSMsgType.BINARY, WSMsgType.CONTINUATION
 
+_BRACE = ord("{")
 _RECEIVE_BYTES = 512 * 1024
 """picows reads what there is and hands all of it over in one turn of the loop: with the kernel's own bound of 6 MB up
 to 30,000 messages, during which nothing else runs. The kernel keeps twice this."""
@@ -100,7 +101,7 @@ class _PicowsWire(WSListener):
         try:
             # `msg_type` makes an enumeration's member and takes as long as all the rest. What begins with a brace is no
             # close frame (its code would be above 30,000), and pings and pongs do not come with one from an exchange.
-            if payload.startswith(b"{") and frame.fin and not self._fragments.pending:
+            if payload and payload[0] == _BRACE and frame.fin and not self._fragments.pending:
                 self._on_message(payload, read_ns)
             else:
                 self._on_unusual(transport, frame, frame.msg_type, read_ns)

@@ -6,18 +6,18 @@ from __future__ import annotations
 class Fragments:
     """The frames of one message, until its last. The exchange sends none such today; the protocol allows them.
 
+    Attributes:
+        pending: whether a message has begun and not ended; asked for each frame there is.
+
     Raises, in all its methods:
         ValueError: a violation of the protocol, in words.
     """
 
     def __init__(self, max_bytes: int) -> None:
+        self.pending = False
         self._max_bytes = max_bytes
         self._parts: list[bytes] = []
         self._size = 0
-
-    @property
-    def pending(self) -> bool:
-        return bool(self._parts)
 
     def first(self, part: bytes) -> None:
         if self._parts:
@@ -32,7 +32,7 @@ class Fragments:
         if not last:
             return None
         whole = b"".join(self._parts)
-        self._parts, self._size = [], 0
+        self._parts, self._size, self.pending = [], 0, False
         return whole
 
     def _add(self, part: bytes) -> None:
@@ -40,3 +40,4 @@ class Fragments:
         if self._size > self._max_bytes:
             raise ValueError(f"a message of more than {self._max_bytes} bytes")
         self._parts.append(part)
+        self.pending = True
