@@ -1,10 +1,10 @@
-"""The least that any process can do with the feed: hand each message on to Redis, unread.
+"""The least that a process can do with the feed: hand each message on to Redis, unread.
 
     python -m benchmarks.live.least_run SENDER_PORT REDIS_PORT STAMPS
 
 Blocking sockets, no loop, no parsing, no book, one XADD a message, the answers waited for at once. What it takes from
-due to acknowledged is the machine's: the sender's timer, four wake-ups, Redis. Nobody can be below it, so it is what a
-latency is measured above. The times are kept in memory and written at the end, as by `cryptofeed_run`.
+due to acknowledged is the machine's, but for some microseconds of Python: the sender's timer, wake-ups, Redis. The times
+are kept in memory and written at the end, as by `cryptofeed_run`.
 """
 
 from __future__ import annotations

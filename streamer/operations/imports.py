@@ -12,6 +12,8 @@ _UNUSED = ("opentelemetry", "pandas")
 
 
 class _Absent(MetaPathFinder):
+    """Says that a package is not installed."""
+
     def __init__(self, name: str) -> None:
         self.name = name
 
