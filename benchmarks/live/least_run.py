@@ -3,8 +3,8 @@
     python -m benchmarks.live.least_run SENDER_PORT REDIS_PORT STAMPS
 
 Blocking sockets, no loop, no parsing, no book, one XADD a message, the answers waited for at once. What it takes from
-due to acknowledged is the machine's, but for some microseconds of Python: the sender's timer, wake-ups, Redis. The times
-are kept in memory and written at the end, as by `cryptofeed_run`.
+due to acknowledged is the machine's, but for some microseconds of Python: the sender's timer, wake-ups, Redis. The
+times are kept in memory and written at the end, as by `cryptofeed_run`.
 """
 
 from __future__ import annotations
